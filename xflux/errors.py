@@ -1,0 +1,53 @@
+"""The exceptions of xflux: each says what was found, what was expected and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class XfluxError(Exception):
+    """Base class of every error that xflux raises on purpose."""
+
+
+class SchemaError(XfluxError, ValueError):
+    """A Dataset cannot be understood; carries every problem that was found in it.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        One sentence for each problem, each with the line to type next.
+    """
+
+    def __init__(self, problems: Sequence[str], *, where: str = "the Dataset") -> None:
+        self.problems = tuple(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"{count} in {where}:{lines}")
+
+
+class UnitsError(XfluxError, ValueError):
+    """A unit is unknown, or has the wrong dimension for its variable."""
+
+
+class DataError(XfluxError, ValueError):
+    """The values of a Dataset cannot be used: too short, empty, or without labels."""
+
+
+class ModelError(XfluxError, ValueError):
+    """A model does not fit the data it was given, or a setting of it is out of range."""
+
+
+class ModelFileError(XfluxError, ValueError):
+    """A model file is damaged, hostile, or written by a newer xflux."""
+
+
+class TrainingDiverged(XfluxError, RuntimeError):
+    """The loss became infinite or undefined during training."""
+
+
+class DownloadError(XfluxError, OSError):
+    """A dataset could not be fetched or did not pass its check."""
+
+
+class XfluxWarning(UserWarning):
+    """Something was decided for the user that the user may want to know."""
