@@ -1,0 +1,410 @@
+"""From physical values to what the network sees: gaps, derived drivers, normalisation.
+
+Pure numpy on blocks: ``C`` entities (towers or cells), ``T`` time steps. Training and prediction
+call the same functions in the same order, so a model sees at prediction what it saw in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from xflux.variables import BY_NAME
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+GAP_LIMIT = {"daily": 3, "monthly": 1}
+"""Longest gap in a driver, in steps, that is bridged with the last value before it."""
+
+SETTLING = {"daily": 30, "monthly": 3}
+"""Steps after a longer gap that stay missing while the state is built up anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Characteristic:
+    """One characteristic as the network sees it.
+
+    ``classes`` is empty for a numeric one; ``absolute`` takes the absolute value (latitude).
+    """
+
+    name: str
+    classes: tuple[str, ...] = ()
+    absolute: bool = False
+    centre: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """Number of columns: one for a number, one a class for a category."""
+        return len(self.classes) or 1
+
+    @property
+    def label(self) -> str:
+        """The name as it is shown: ``|lat|`` for an absolute value."""
+        return f"|{self.name}|" if self.absolute else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a model takes: names, order, normalisation and training ranges.
+
+    The columns of the network's input are the drivers, the derived drivers, then a flag for each
+    optional driver (1 where present).
+
+    Attributes
+    ----------
+    drivers, required : tuple of str
+        All drivers in order, and those that a model cannot do without.
+    derived : tuple of str
+        Keys of `DERIVED`.
+    centre, scale : tuple of float
+        Normalisation of drivers and derived drivers, in their order.
+    low, high : tuple of float
+        Range of each driver in training, in xflux's units.
+    """
+
+    time_step: str
+    drivers: tuple[str, ...]
+    required: tuple[str, ...]
+    derived: tuple[str, ...]
+    characteristics: tuple[Characteristic, ...]
+    centre: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Drivers that may be missing altogether, each with a flag column."""
+        return tuple(name for name in self.drivers if name not in self.required)
+
+    @property
+    def width(self) -> int:
+        """Columns of the network's input at each step, without characteristics."""
+        return len(self.drivers) + len(self.derived) + len(self.optional)
+
+    @property
+    def characteristic_width(self) -> int:
+        """Columns of the characteristics."""
+        return sum(item.width for item in self.characteristics)
+
+    def columns_of(self, driver: str) -> tuple[int, ...]:
+        """Columns that vanish with a driver: its own, those derived from it, and its flag."""
+        own = [self.drivers.index(driver)]
+        own += [
+            len(self.drivers) + i
+            for i, name in enumerate(self.derived)
+            if driver in DERIVED[name].needs
+        ]
+        if driver in self.optional:
+            own.append(len(self.drivers) + len(self.derived) + self.optional.index(driver))
+        return tuple(own)
+
+
+class Derived(NamedTuple):
+    """A driver computed from others: ``function(drivers, latitude, year_fraction)``."""
+
+    needs: tuple[str, ...]
+    function: Callable[[Mapping[str, Array], Array, Array], Array]
+
+
+def _season(phase: float) -> Callable[[Mapping[str, Array], Array, Array], Array]:
+    def wave(_: Mapping[str, Array], latitude: Array, fraction: Array) -> Array:
+        south = np.where(latitude < 0, 0.5, 0.0)[:, None]
+        return np.sin(2 * np.pi * (fraction[None, :] + south + phase)).astype(np.float32)
+
+    return wave
+
+
+def _absorbed(drivers: Mapping[str, Array], _: Array, __: Array) -> Array:
+    return np.asarray(drivers["SW_IN"] * (1.0 - np.exp(-0.5 * drivers["LAI"])), dtype=np.float32)
+
+
+def _warm_absorbed(drivers: Mapping[str, Array], _: Array, __: Array) -> Array:
+    ramp = 1.0 / (1.0 + np.exp(-(drivers["TA"] - 5.0) / 3.0))
+    return np.asarray(_absorbed(drivers, _, __) * ramp, dtype=np.float32)
+
+
+def _respiration_response(drivers: Mapping[str, Array], _: Array, __: Array) -> Array:
+    return np.asarray(np.exp(0.07 * np.minimum(drivers["TA"], 60.0)), dtype=np.float32)
+
+
+DERIVED: dict[str, Derived] = {
+    "season_sin": Derived((), _season(0.0)),
+    "season_cos": Derived((), _season(0.25)),
+    "absorbed_light": Derived(("SW_IN", "LAI"), _absorbed),
+    "warm_absorbed_light": Derived(("SW_IN", "LAI", "TA"), _warm_absorbed),
+    "respiration_response": Derived(("TA",), _respiration_response),
+}
+"""Derived drivers: the season (shifted by half a year in the south), light absorbed by leaves after
+Beer's law with an extinction of 0.5 (Monteith 1972, doi:10.2307/2401901), the same weighted by a
+temperature ramp, and an exponential temperature response with Q10 = 2 (van 't Hoff)."""
+
+
+def saturation_pressure(temperature: Array) -> Array:
+    """Saturation vapour pressure over water, hPa, from temperature in degC.
+
+    Magnus form with the coefficients of Alduchov and Eskridge (1996,
+    doi:10.1175/1520-0450(1996)035<0601:IMFAOS>2.0.CO;2).
+
+    Examples
+    --------
+    >>> float(saturation_pressure(np.float32(20.0)).round(2))
+    23.33
+    """
+    return np.asarray(6.1094 * np.exp(17.625 * temperature / (temperature + 243.04)))
+
+
+def vapour_pressure_deficit(values: Mapping[str, Array]) -> Array:
+    """Vapour pressure deficit, hPa, from TA with one of TD, RH, EA, or QA and PA.
+
+    Exact for instantaneous values; from means of a day or a month it is too low, because
+    saturation pressure is convex in temperature.
+    """
+    saturated = saturation_pressure(values["TA"])
+    if "TD" in values:
+        actual = saturation_pressure(values["TD"])
+    elif "RH" in values:
+        actual = saturated * np.clip(values["RH"], 0.0, 100.0) / 100.0
+    elif "EA" in values:
+        actual = values["EA"]
+    else:
+        actual = values["QA"] * values["PA"] / (0.622 + 0.378 * values["QA"])
+    return np.asarray(np.maximum(saturated - actual, 0.0), dtype=np.float32)
+
+
+def out_of_range(name: str, variable: str, values: Array) -> str | None:
+    """Say how values in xflux's unit are implausible for a variable, or return None."""
+    row = BY_NAME.get(name)
+    finite = values[np.isfinite(values)]
+    if row is None or finite.size == 0:
+        return None
+    low, high = float(finite.min()), float(finite.max())
+    if low >= row.low and high <= row.high:
+        return None
+    worst = high if high > row.high else low
+    words = row.explain(low, high).format(variable=variable)
+    return (
+        f"{variable!r} ({name}) reaches {worst:.6g} {row.units}, outside "
+        f"{row.low:g} to {row.high:g}: {words}"
+    )
+
+
+def bridge_gaps(values: Array, limit: int) -> Array:
+    """Carry the last value over gaps of up to ``limit`` steps; longer gaps stay missing whole.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Shape (C, T); a gap is a run of values that are not finite.
+    limit : int
+        Longest run that is bridged. A run at the start has no value before it and stays.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (C, T), a new array where anything was bridged.
+
+    Examples
+    --------
+    >>> bridge_gaps(np.array([[1, np.nan, 3, np.nan, np.nan, 6]], dtype="f4"), 1)
+    array([[ 1.,  1.,  3., nan, nan,  6.]], dtype=float32)
+    """
+    present = np.isfinite(values)
+    if present.all() or values.shape[1] == 0:
+        return values
+    steps = values.shape[1]
+    index = np.arange(steps)
+    before = np.maximum.accumulate(np.where(present, index, -1), axis=1)
+    after = np.minimum.accumulate(np.where(present, index, steps)[:, ::-1], axis=1)[:, ::-1]
+    short = ~present & (before >= 0) & (after - before - 1 <= limit)
+    carried = np.take_along_axis(values, np.maximum(before, 0), axis=1)
+    return np.where(short, carried, np.where(present, values, np.float32(np.nan)))
+
+
+def settle(usable: Mask, steps: int) -> Mask:
+    """Steps that follow a gap inside the series by fewer than ``steps``, shape (C, T).
+
+    A gap at the start of a series is not one: there the series simply begins later.
+    """
+    begun = np.maximum.accumulate(usable, axis=1)
+    gap = begun & ~usable
+    index = np.arange(usable.shape[1])
+    last_gap = np.maximum.accumulate(np.where(gap, index, -(10**9)), axis=1)
+    return np.asarray(usable & (index[None, :] - last_gap <= steps))
+
+
+class Assembled(NamedTuple):
+    """A block as the network sees it.
+
+    ``drivers`` has shape (C, T, inputs.width), ``characteristics`` (C, characteristic_width),
+    ``usable`` (C, T): the steps at which every driver that is there has a value.
+    ``bridged`` (C, T): a short gap of some driver was bridged here.
+    """
+
+    drivers: Array
+    characteristics: Array
+    usable: Mask
+    bridged: Mask
+
+
+def assemble(
+    inputs: Inputs,
+    drivers: Mapping[str, Array],
+    characteristics: Mapping[str, npt.NDArray[np.generic]],
+    latitude: Array,
+    year_fraction: Array,
+    *,
+    training: bool = False,
+) -> Assembled:
+    """Bring a block of physical values to the network's input.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        The model's inputs, with their normalisation.
+    drivers : mapping of str to numpy.ndarray
+        Shape (C, T) each, in xflux's units; an optional driver may be absent.
+    characteristics : mapping of str to numpy.ndarray
+        Shape (C,) each.
+    latitude, year_fraction : numpy.ndarray
+        Shapes (C,) and (T,), for the season.
+    training : bool
+        In training a step counts as usable when the required drivers are there: the network
+        learns to do without the others. At prediction a gap in any driver that is present at
+        all is a gap.
+
+    Returns
+    -------
+    Assembled
+    """
+    limit = GAP_LIMIT[inputs.time_step]
+    bridged_drivers = {name: bridge_gaps(values, limit) for name, values in drivers.items()}
+    some = next(iter(bridged_drivers.values()))
+    usable = np.ones(some.shape, dtype=bool)
+    bridged = np.zeros(some.shape, dtype=bool)
+    for name, values in bridged_drivers.items():
+        present = np.isfinite(values)
+        bridged |= present & ~np.isfinite(drivers[name])
+        if name in inputs.required or not training:
+            usable &= present
+    columns = np.empty((*some.shape, inputs.width), dtype=np.float32)
+    width = len(inputs.drivers)
+    for i, name in enumerate(inputs.drivers):
+        if name in bridged_drivers:
+            columns[..., i] = bridged_drivers[name]
+        else:
+            columns[..., i] = np.nan
+    with np.errstate(over="ignore", invalid="ignore"):
+        for j, name in enumerate(inputs.derived):
+            needs, function = DERIVED[name]
+            if all(need in bridged_drivers for need in needs):
+                columns[..., width + j] = function(bridged_drivers, latitude, year_fraction)
+            else:
+                columns[..., width + j] = np.nan
+    flags = width + len(inputs.derived)
+    for k, name in enumerate(inputs.optional):
+        columns[..., flags + k] = np.isfinite(columns[..., inputs.drivers.index(name)])
+    if inputs.centre:
+        columns[..., :flags] -= np.asarray(inputs.centre, dtype=np.float32)
+        columns[..., :flags] /= np.asarray(inputs.scale, dtype=np.float32)
+    np.nan_to_num(columns, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    encoded = encode(inputs.characteristics, characteristics, some.shape[0])
+    return Assembled(columns, encoded, usable, bridged)
+
+
+def encode(
+    wanted: tuple[Characteristic, ...],
+    values: Mapping[str, npt.NDArray[np.generic]],
+    count: int,
+) -> Array:
+    """Characteristics as columns, shape (C, width): categories one-hot, numbers normalised.
+
+    An unknown category is a row of zeros, a missing number the mean of training.
+    """
+    parts: list[Array] = [np.zeros((count, 0), dtype=np.float32)]
+    for item in wanted:
+        if item.classes:
+            text = as_text(values[item.name])
+            parts.append(np.stack([text == name for name in item.classes], -1).astype(np.float32))
+            continue
+        number = np.asarray(values[item.name], dtype=np.float32)
+        number = np.abs(number) if item.absolute else number
+        parts.append(np.nan_to_num((number - item.centre) / item.scale)[:, None])
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def as_text(values: npt.NDArray[np.generic]) -> npt.NDArray[np.str_]:
+    """Categories as plain strings, whatever their dtype: text, objects, or integer codes."""
+    if values.dtype.kind == "f":
+        return np.array([f"{v:g}" if np.isfinite(v) else "" for v in values.ravel()]).reshape(
+            values.shape
+        )
+    return values.astype(str)
+
+
+def fit(
+    inputs: Inputs,
+    drivers: Mapping[str, Array],
+    characteristics: Mapping[str, npt.NDArray[np.generic]],
+    latitude: Array,
+    year_fraction: Array,
+    used: Mask,
+) -> Inputs:
+    """Learn normalisation and ranges from the steps ``used`` (C, T) for training.
+
+    A column that never varies keeps a scale of 1, so it cannot blow up elsewhere.
+    """
+    plain = replace(inputs, centre=(), scale=())
+    block = assemble(plain, drivers, characteristics, latitude, year_fraction, training=True)
+    width = len(inputs.drivers) + len(inputs.derived)
+    values = block.drivers[used][:, :width].astype(np.float64)
+    here = _where_present(inputs, drivers, used, width)
+    count = np.maximum(here.sum(axis=0), 1)
+    centre = (values * here).sum(axis=0) / count
+    spread = np.sqrt((((values - centre) * here) ** 2).sum(axis=0) / count)
+    scale = np.where(spread > 1e-6 * np.maximum(np.abs(centre), 1.0), spread, 1.0)
+    big = np.float32(np.inf)
+    ranges = [
+        (float(np.nanmin(np.where(used & np.isfinite(d), d, big))),
+         float(np.nanmax(np.where(used & np.isfinite(d), d, -big))))
+        for d in (drivers[name] for name in inputs.drivers)
+    ]  # fmt: skip
+    return replace(
+        inputs,
+        characteristics=tuple(_fit_one(c, characteristics) for c in inputs.characteristics),
+        centre=tuple(float(v) for v in centre),
+        scale=tuple(float(v) for v in scale),
+        low=tuple(low for low, _ in ranges),
+        high=tuple(high for _, high in ranges),
+    )
+
+
+def _where_present(
+    inputs: Inputs, drivers: Mapping[str, Array], used: Mask, width: int
+) -> npt.NDArray[np.bool_]:
+    """Which columns hold a value at the steps in use, shape (steps, width)."""
+    here = np.ones((int(used.sum()), width), dtype=bool)
+    for name in inputs.drivers:
+        present = np.isfinite(drivers[name])[used]
+        for column in inputs.columns_of(name):
+            if column < width:
+                here[:, column] &= present
+    return here
+
+
+def _fit_one(
+    item: Characteristic, values: Mapping[str, npt.NDArray[np.generic]]
+) -> Characteristic:
+    if item.classes:
+        return item
+    number = np.asarray(values[item.name], dtype=np.float64)
+    number = np.abs(number) if item.absolute else number
+    spread = float(np.nanstd(number)) if np.isfinite(number).any() else 0.0
+    centre = float(np.nanmean(number)) if np.isfinite(number).any() else 0.0
+    return replace(item, centre=centre, scale=spread if spread > 1e-6 else 1.0)
