@@ -239,6 +239,23 @@ def settle(usable: Mask, steps: int) -> Mask:
     return np.asarray(usable & (index[None, :] - last_gap <= steps))
 
 
+def stretches(usable: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Unbroken runs of usable steps, shape (S, 3): row, first step, end (exclusive).
+
+    Examples
+    --------
+    >>> stretches(np.array([[True, True, False, True]]))
+    array([[0, 0, 2],
+           [0, 3, 4]])
+    """
+    padded = np.zeros((usable.shape[0], usable.shape[1] + 2), dtype=np.int8)
+    padded[:, 1:-1] = usable
+    change = np.diff(padded, axis=1)
+    row, start = np.nonzero(change == 1)
+    end = np.nonzero(change == -1)[1]
+    return np.stack([row, start, end], axis=1).astype(np.int64)
+
+
 class Assembled(NamedTuple):
     """A block as the network sees it.
 

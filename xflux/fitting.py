@@ -1,0 +1,167 @@
+"""From a Dataset to a trained model: the walk of training, in one function."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xflux import ensemble
+from xflux.errors import ModelError
+from xflux.features import Inputs
+from xflux.model import FluxModel
+from xflux.schema import Schema
+from xflux.settings import EPOCHS, WINDOW, Settings
+from xflux.towers import Towers, describe_inputs, read_towers
+
+if TYPE_CHECKING:
+    from xflux.training import Trained
+
+METHODS = ("ct-lstm",)
+"""Methods that `fit_model` trains."""
+
+DERIVED = ("season_sin", "season_cos")
+"""Drivers that are derived for every model: where in the year a step lies."""
+
+VALIDATION_FOLDS = 3
+"""Folds of clusters for choosing the number of epochs."""
+
+
+def fit_model(
+    ds: xr.Dataset,
+    schema: Schema,
+    *,
+    method: str = "ct-lstm",
+    drivers: Sequence[str] | None = None,
+    characteristics: Sequence[str] | None = None,
+    qc: float = 0.5,
+    epochs: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    progress: bool | None = None,
+    name: str = "own training",
+    **settings: Any,
+) -> FluxModel:
+    """Train an ensemble on the towers of a Dataset.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        Drivers, characteristics and at least one of GPP, Reco, NEE.
+    schema : Schema
+        What was understood of it.
+    method : str
+        ``"ct-lstm"``.
+    drivers, characteristics : sequence of str, optional
+        Names to use; by default all known drivers, and land cover and latitude.
+    qc : float
+        Steps whose NEE_QC is below this are not used.
+    epochs : int, optional
+        Chosen by spatial validation when not given.
+    checkpoint : path, optional
+        File from which an interrupted training goes on.
+    device : str, optional
+    progress : bool, optional
+    name : str
+        Name of the model on its card.
+    **settings
+        Other fields of `xflux.settings.Settings`.
+
+    Returns
+    -------
+    FluxModel
+
+    Raises
+    ------
+    SchemaError, DataError, ModelError, TrainingDiverged
+    """
+    if method not in METHODS:
+        raise ModelError(f"unknown method {method!r}; there are {', '.join(map(repr, METHODS))}")
+    towers = read_towers(ds, schema, drivers=drivers, characteristics=characteristics, qc=qc)
+    return fit_towers(
+        towers,
+        method=method,
+        epochs=epochs,
+        checkpoint=checkpoint,
+        device=device,
+        progress=progress,
+        name=name,
+        **settings,
+    )
+
+
+def fit_towers(
+    towers: Towers,
+    *,
+    method: str = "ct-lstm",
+    epochs: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    progress: bool | None = None,
+    name: str = "own training",
+    **settings: Any,
+) -> FluxModel:
+    """Train on towers that are in memory already; see `fit_model`."""
+    from xflux.training import train_ensemble
+
+    window, spin_up = WINDOW[towers.time_step]
+    chosen = Settings(
+        **{
+            "method": method,
+            "epochs": epochs or EPOCHS[towers.time_step],
+            "window": window,
+            "spin_up": spin_up,
+            **settings,
+        }
+    )
+    inputs = describe_inputs(towers, derived=DERIVED)
+    trained = train_ensemble(
+        towers,
+        inputs,
+        chosen,
+        validation_folds=0 if epochs else VALIDATION_FOLDS,
+        checkpoint=checkpoint,
+        device=device,
+        progress=progress,
+    )
+    return to_model(towers, inputs, trained, name=name)
+
+
+def to_model(towers: Towers, inputs: Inputs, trained: Trained, *, name: str) -> FluxModel:
+    """Put weights, inputs and what is known about the training into a model."""
+    members = [
+        {parameter: tensor.numpy() for parameter, tensor in weights.items()}
+        for weights in trained.members
+    ]
+    return FluxModel(
+        inputs=inputs,
+        settings=trained.settings,
+        members=ensemble.pack(members),
+        card=_card(towers, trained, name),
+    )
+
+
+def _card(towers: Towers, trained: Trained, name: str) -> dict[str, Any]:
+    import torch
+
+    from xflux import __version__
+
+    return {
+        "name": name,
+        "towers": list(towers.labels[:2000]),
+        "towers_count": len(towers.labels),
+        "period": list(towers.period),
+        "labelled_steps": int(np.isfinite(towers.targets).any(axis=-1).sum()),
+        "validation_loss": [round(v, 6) for v in trained.validation],
+        "training_loss": [[round(v, 6) for v in losses] for losses in trained.losses],
+        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "versions": {
+            "xflux": __version__,
+            "torch": torch.__version__.split("+")[0],
+            "xarray": xr.__version__,
+        },
+    }

@@ -1,0 +1,531 @@
+"""Prediction of any layout of entities, eager or lazy.
+
+A block is some entities over their whole series. `predict_block` takes a block of the input's own
+arrays to fluxes: units, ranges, gaps, derived drivers, normalisation, every member, mean and spread.
+Eager data are walked in blocks; dask data become one task a block, and nothing is computed before.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xflux import ensemble, features, metadata, timestep
+from xflux.ensemble import Members
+from xflux.errors import DataError, ModelError, SchemaError, XfluxWarning
+from xflux.features import Array, Inputs, Mask
+from xflux.schema import Match, Schema
+from xflux.towers import entity_values, to_canonical
+from xflux.variables import TARGETS
+
+CELLS = 1024
+"""Entities whose network inputs are in memory at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything a block needs to know, small and the same for all blocks.
+
+    Attributes
+    ----------
+    inputs : Inputs
+    drivers, statics : tuple of Match
+        Variables in the order in which their arrays are passed.
+    dims : tuple of tuple of str
+        Dimensions of each array, in the same order.
+    layout : tuple of str
+        Entity dimensions, then time: the layout of a block's result.
+    derived : tuple of str
+        Drivers that are derived from others.
+    members : bool
+        Every member instead of mean and spread.
+    device : str
+    """
+
+    inputs: Inputs
+    drivers: tuple[Match, ...]
+    statics: tuple[Match, ...]
+    dims: tuple[tuple[str, ...], ...]
+    layout: tuple[str, ...]
+    derived: tuple[str, ...]
+    members: bool
+    device: str
+
+
+def predict(
+    ds: xr.Dataset,
+    schema: Schema,
+    inputs: Inputs,
+    weights: Members,
+    *,
+    source: str,
+    version: str,
+    members: bool = False,
+    device: str = "cpu",
+) -> xr.Dataset:
+    """Predict GPP, Reco and NEE for every entity and step of a Dataset.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        Drivers and characteristics; never changed.
+    schema : Schema
+        What was understood of it.
+    inputs : Inputs
+        What the model takes.
+    weights : Members
+    source, version : str
+        For the result's metadata.
+    members : bool
+        Give every member along ``realization`` in place of mean and spread.
+    device : str
+
+    Returns
+    -------
+    xr.Dataset
+        GPP, Reco, NEE and their ``_std`` (g m-2 d-1), with the dims, coordinates and calendar of
+        the drivers; lazy where the drivers are.
+
+    Raises
+    ------
+    SchemaError, ModelError, DataError
+    """
+    plan = _plan(ds, schema, inputs, members, device)
+    arrays, static_arrays = _arrays(ds, schema, plan)
+    time = ds[schema.time]
+    days = timestep.step_days(time, inputs.time_step)
+    fraction = timestep.year_fraction(time, inputs.time_step).astype(np.float32)
+    count = len(ensemble.unpack(weights))
+    names = metadata.output_names(members, count > 1)
+    lead: dict[Hashable, int] = {"flux": len(names)}
+    if members:
+        lead["realization"] = count
+    if any(hasattr(array.data, "dask") for array in (*arrays, *static_arrays)):
+        stacked = _lazy(plan, weights, days, fraction, arrays, static_arrays, lead)
+    else:
+        stacked = _eager(plan, weights, days, fraction, arrays, static_arrays, lead)
+    return _dress(ds, schema, plan, stacked, names, count, source, version, weights)
+
+
+def _plan(
+    ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str
+) -> Plan:
+    present = tuple(name for name in inputs.drivers if name in schema.drivers)
+    needed = [*inputs.required, *(item.name for item in inputs.characteristics), "lat"]
+    used = [name for name in present if name in schema.matches]
+    schema.require([*needed, *used], task="prediction")
+    if schema.time_step != inputs.time_step:
+        raise ModelError(_other_step(schema, inputs))
+    missing = [name for name in inputs.optional if name not in present]
+    if missing:
+        warnings.warn(
+            f"predicting without {', '.join(missing)}: the model can, with less skill (its card "
+            "says how much); give them where you have them",
+            XfluxWarning,
+            stacklevel=5,
+        )
+    derived = tuple(name for name in present if name in schema.derivable)
+    raw = dict.fromkeys((*used, *(s for name in derived for s in schema.derivable[name])))
+    statics = dict.fromkeys((*(item.name for item in inputs.characteristics), "lat"))
+    drivers = tuple(schema.matches[name] for name in raw)
+    fixed = tuple(schema.matches[name] for name in statics)
+    assert schema.time_dim is not None
+    return Plan(
+        inputs=inputs,
+        drivers=drivers,
+        statics=fixed,
+        dims=tuple(tuple(map(str, ds[m.variable].dims)) for m in drivers),
+        layout=(*schema.entity_dims, schema.time_dim),
+        derived=derived,
+        members=members,
+        device=device,
+    )
+
+
+def _other_step(schema: Schema, inputs: Inputs) -> str:
+    finer = {"sub-daily": 0, "daily": 1, "weekly": 2, "monthly": 3, "yearly": 4}
+    text = f"the model is {inputs.time_step}, the Dataset is {schema.time_step}"
+    if finer.get(str(schema.time_step), 0) < finer[inputs.time_step]:
+        return f"{text}: " + timestep.RESAMPLE[inputs.time_step].format(time=schema.time)
+    return f"{text}: give {inputs.time_step} drivers, or a {schema.time_step} model"
+
+
+def _arrays(
+    ds: xr.Dataset, schema: Schema, plan: Plan
+) -> tuple[list[xr.Variable], list[xr.Variable]]:
+    """The drivers as they are, and the characteristics without time."""
+    chosen = ds[list(dict.fromkeys(match.variable for match in plan.drivers))]
+    if any(array.chunks is not None for array in chosen.variables.values()):
+        chosen = chosen.unify_chunks()
+    drivers = [chosen[match.variable].variable for match in plan.drivers]
+    statics = []
+    for match in plan.statics:
+        array = ds[match.variable]
+        if schema.time_dim in array.dims:
+            sizes = tuple(ds.sizes[dim] for dim in schema.entity_dims)
+            values = entity_values(ds, schema, match.name).reshape(sizes)
+            statics.append(xr.Variable(schema.entity_dims, values))
+        else:
+            statics.append(array.variable)
+    _warn_unknown(plan, statics)
+    return drivers, statics
+
+
+def _warn_unknown(plan: Plan, statics: list[xr.Variable]) -> None:
+    """Say which categories the model has never seen, where they are in memory."""
+    for match, array in zip(plan.statics, statics, strict=True):
+        item = next((c for c in plan.inputs.characteristics if c.name == match.name), None)
+        if item is None or not item.classes or array.chunks is not None:
+            continue
+        seen = {*item.classes, "WAT", "", "nan", "None"}
+        unknown = sorted({*features.as_text(np.asarray(array.values)).ravel().tolist()} - seen)
+        if unknown:
+            warnings.warn(
+                f"{match.variable!r} has classes that the model has not seen "
+                f"({', '.join(map(str, unknown[:8]))}); it predicts there as for an unknown class",
+                XfluxWarning,
+                stacklevel=6,
+            )
+
+
+def _eager(
+    plan: Plan,
+    weights: Members,
+    days: npt.NDArray[np.float64],
+    fraction: Array,
+    drivers: list[xr.Variable],
+    statics: list[xr.Variable],
+    lead: Mapping[Hashable, int],
+) -> Any:
+    """Walk the first entity dimension in slabs; files that are not dask are read slab by slab."""
+    sizes = {str(dim): size for v in drivers for dim, size in v.sizes.items()}
+    shape = (*lead.values(), *(sizes[dim] for dim in plan.layout))
+    result = np.full(shape, np.nan, dtype=np.float32)
+    entity_dims = plan.layout[:-1]
+    across = int(np.prod([sizes[dim] for dim in entity_dims[1:]], dtype=np.int64))
+    first = sizes[entity_dims[0]] if entity_dims else 1
+    slab = max(1, CELLS // max(across, 1))
+    for start in range(0, first, slab):
+        pick = {entity_dims[0]: slice(start, start + slab)} if entity_dims else {}
+        values = [
+            np.asarray(v.isel({d: s for d, s in pick.items() if d in v.dims}).values)
+            for v in (*drivers, *statics)
+        ]
+        block = predict_block(*values, plan=plan, dims=_all_dims(plan, statics), weights=weights,
+                              days=days, fraction=fraction)  # fmt: skip
+        where = (slice(None),) * len(lead) + ((slice(start, start + slab),) if entity_dims else ())
+        result[where] = block
+    return result
+
+
+def _all_dims(plan: Plan, statics: list[xr.Variable]) -> tuple[tuple[str, ...], ...]:
+    return (*plan.dims, *(tuple(map(str, v.dims)) for v in statics))
+
+
+def _lazy(
+    plan: Plan,
+    weights: Members,
+    days: npt.NDArray[np.float64],
+    fraction: Array,
+    drivers: list[xr.Variable],
+    statics: list[xr.Variable],
+    lead: Mapping[Hashable, int],
+) -> Any:
+    """One dask task a block; characteristics in memory are cut along the drivers' chunks."""
+    import dask.array as da
+    from dask.base import tokenize
+
+    chunked = next(v for v in drivers if v.chunks is not None)
+    chunks = dict(zip(map(str, chunked.dims), chunked.chunks or (), strict=True))
+    time = plan.layout[-1]
+    if len(chunks[time]) > 1:
+        raise ModelError(
+            f"{time!r} is in {len(chunks[time])} chunks; the state runs through the whole series: "
+            f'ds = ds.chunk({{"{time}": -1}}), with smaller chunks in space if memory is short'
+        )
+    index = {dim: i for i, dim in enumerate((*map(str, lead), *plan.layout))}
+    pairs: list[Any] = []
+    for v in (*drivers, *statics):
+        data = v.data
+        if not hasattr(data, "dask"):
+            data = da.from_array(
+                np.asarray(v.values), chunks=tuple(chunks.get(str(d), -1) for d in v.dims)
+            )
+        pairs += [data, tuple(index[str(dim)] for dim in v.dims)]
+    dims = _all_dims(plan, statics)
+    token = tokenize(plan, weights, days, fraction, *(pair for pair in pairs[::2]))
+    return da.blockwise(
+        predict_block,
+        tuple(index.values()),
+        *pairs,
+        new_axes={index[str(dim)]: size for dim, size in lead.items()},
+        dtype=np.float32,
+        meta=np.empty((0,) * len(index), dtype=np.float32),
+        concatenate=True,
+        name=f"xflux-{token}",
+        plan=plan,
+        dims=dims,
+        weights=weights,
+        days=days,
+        fraction=fraction,
+    )
+
+
+def predict_block(
+    *arrays: npt.NDArray[np.generic],
+    plan: Plan,
+    dims: tuple[tuple[str, ...], ...],
+    weights: Members,
+    days: npt.NDArray[np.float64],
+    fraction: Array,
+) -> Array:
+    """Take one block of the input's own arrays to fluxes.
+
+    Parameters
+    ----------
+    *arrays : numpy.ndarray
+        Drivers and characteristics in the plan's order, each with its own ``dims``.
+    plan : Plan
+    dims : tuple of tuple of str
+        Dimensions of each array.
+    weights : Members
+    days, fraction : numpy.ndarray
+        Shape (T,): length of each step in days, and its position in the year.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (flux, [realization,] entity dims..., T), g m-2 d-1, float32.
+
+    Raises
+    ------
+    DataError
+        Values are out of their plausible range.
+    """
+    entity_dims = plan.layout[:-1]
+    sizes: dict[str, int] = {}
+    for array, names in zip(arrays, dims, strict=True):
+        sizes |= dict(zip(names, array.shape, strict=True))
+    shape = tuple(sizes[dim] for dim in entity_dims)
+    count, steps = int(np.prod(shape, dtype=np.int64)), len(fraction)
+    split = len(plan.drivers)
+    timed = [
+        _to_layout(array, names, plan.layout, sizes).reshape(count, steps)
+        for array, names in zip(arrays[:split], dims[:split], strict=True)
+    ]
+    fixed = [
+        _to_layout(array, names, entity_dims, sizes).reshape(count)
+        for array, names in zip(arrays[split:], dims[split:], strict=True)
+    ]
+    chosen = np.flatnonzero(_land(plan, timed))
+    total = len(ensemble.unpack(weights))
+    outputs = metadata.output_names(plan.members, total > 1)
+    lead = (len(outputs), total) if plan.members else (len(outputs),)
+    result = np.full((*lead, count, steps), np.nan, dtype=np.float32)
+    for first in range(0, len(chosen), CELLS):
+        cells = chosen[first : first + CELLS]
+        result[..., cells, :] = _predict_cells(
+            plan, weights, [t[cells] for t in timed], [s[cells] for s in fixed], days, fraction
+        )
+    return result.reshape((*lead, *shape, steps))
+
+
+def _to_layout(
+    array: npt.NDArray[np.generic],
+    names: tuple[str, ...],
+    layout: tuple[str, ...],
+    sizes: Mapping[str, int],
+) -> npt.NDArray[np.generic]:
+    """Transpose and broadcast to a layout that holds all of the array's dimensions."""
+    ordered = np.transpose(array, [names.index(dim) for dim in layout if dim in names])
+    expanded = ordered[tuple(slice(None) if dim in names else None for dim in layout)]
+    return np.broadcast_to(expanded, tuple(sizes[dim] for dim in layout))
+
+
+def _land(plan: Plan, timed: list[npt.NDArray[np.generic]]) -> Mask:
+    """Cells with at least one value of a required driver, shape (C,)."""
+    found = np.zeros(timed[0].shape[0], dtype=bool)
+    for match, values in zip(plan.drivers, timed, strict=True):
+        if match.name in plan.inputs.required:
+            number = values if values.dtype.kind in "fc" else values.astype(np.float32)
+            found |= np.isfinite(number).any(axis=1)
+    return found
+
+
+def _predict_cells(
+    plan: Plan,
+    weights: Members,
+    timed: list[npt.NDArray[np.generic]],
+    fixed: list[npt.NDArray[np.generic]],
+    days: npt.NDArray[np.float64],
+    fraction: Array,
+) -> Array:
+    """Fluxes of some cells, shape (flux, [realization,] C, T)."""
+    values = {
+        match.name: to_canonical(array, match.conversion, days)
+        for match, array in zip(plan.drivers, timed, strict=True)
+    }
+    statics = {match.name: array for match, array in zip(plan.statics, fixed, strict=True)}
+    problems = [
+        text
+        for match in plan.drivers
+        if (text := features.out_of_range(match.name, match.variable, values[match.name]))
+    ]
+    if problems:
+        raise DataError("; ".join(problems))
+    for name in plan.derived:
+        values[name] = features.vapour_pressure_deficit(values)
+    block = features.assemble(
+        plan.inputs,
+        {name: values[name] for name in plan.inputs.drivers if name in values},
+        statics,
+        np.asarray(statics["lat"], dtype=np.float32),
+        fraction,
+    )
+    fluxes = ensemble.run(weights, block, device=plan.device)
+    settling = features.settle(block.usable, features.SETTLING[plan.inputs.time_step])
+    fluxes[:, settling] = np.nan
+    return _summary(fluxes, plan.members)
+
+
+def _summary(fluxes: Array, members: bool) -> Array:
+    """Members to outputs: GPP, Reco, NEE of each, or their means and standard deviations.
+
+    Parameters
+    ----------
+    fluxes : numpy.ndarray
+        Shape (M, C, T, 2).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (3, M, C, T), or (6, C, T), or (3, C, T) for a single member.
+    """
+    gpp, reco = fluxes[..., 0], fluxes[..., 1]
+    if members:
+        return np.stack([gpp, reco, reco - gpp])
+    mean_gpp, mean_reco = gpp.mean(axis=0), reco.mean(axis=0)
+    means = [mean_gpp, mean_reco, mean_reco - mean_gpp]
+    if len(fluxes) == 1:
+        return np.stack(means)
+    spreads = [flux.std(axis=0, ddof=1) for flux in (gpp, reco, reco - gpp)]
+    return np.stack(means + spreads).astype(np.float32)
+
+
+def _dress(
+    ds: xr.Dataset,
+    schema: Schema,
+    plan: Plan,
+    stacked: Any,
+    names: tuple[str, ...],
+    count: int,
+    source: str,
+    version: str,
+    weights: Members,
+) -> xr.Dataset:
+    """Give the result the drivers' dims, order and coordinates, and metadata of its own."""
+    first = ds[plan.drivers[0].variable]
+    order = [str(dim) for dim in first.dims]
+    dims = (("realization",) if plan.members else ()) + plan.layout
+    wanted = (("realization",) if plan.members else ()) + tuple(order)
+    grid = len(schema.entity_dims) > 1
+    variables = {}
+    for k, name in enumerate(names):
+        variable = xr.Variable(dims, stacked[k]).transpose(*wanted)
+        if name in TARGETS:
+            spread = f"{name}_std" in names
+            variable.attrs = metadata.flux_attributes(name, grid=grid, spread=spread)
+        else:
+            variable.attrs = metadata.spread_attributes(name.removesuffix("_std"), grid=grid)
+        variables[name] = variable
+    keep = set(wanted)
+    coords = {n: c for n, c in ds.coords.items() if set(map(str, c.dims)) <= keep}
+    out = xr.Dataset(variables, coords=xr.Coordinates(coords, indexes=_indexes(ds, coords)))
+    if plan.members:
+        out = out.assign_coords(
+            realization=xr.Variable(
+                "realization",
+                np.arange(count),
+                {"standard_name": "realization", "long_name": "member of the ensemble", "units": "1"},
+            )
+        )
+    out.attrs = metadata.dataset_attributes(
+        ds.attrs, source=source, model=weights.sha256, version=version
+    )
+    return out
+
+
+def _indexes(ds: xr.Dataset, coords: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    return {name: index for name, index in ds.xindexes.items() if name in coords}
+
+
+def align_characteristics(
+    ds: xr.Dataset, given: xr.Dataset, *, tolerance: float | None
+) -> xr.Dataset:
+    """Put characteristics of another Dataset beside the drivers, without losing an entity.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        Drivers.
+    given : xr.Dataset
+        Characteristics on the same entity dimensions.
+    tolerance : float, optional
+        Coordinates that differ by no more than this are the same place.
+
+    Returns
+    -------
+    xr.Dataset
+        ``ds`` with the characteristics; its coordinates are kept.
+
+    Raises
+    ------
+    SchemaError
+        The coordinates differ: nothing is joined silently.
+    """
+    problems = []
+    for dim in given.dims:
+        if dim not in ds.dims:
+            problems.append(
+                f"characteristics have the dimension {dim!r}, which the drivers have not "
+                f"({', '.join(map(str, ds.dims))}): rename it"
+            )
+        elif dim in ds.coords and dim in given.coords:
+            problems += _differences(ds, given, dim, tolerance)
+        elif ds.sizes[dim] != given.sizes[dim]:
+            problems.append(f"{dim!r} has {ds.sizes[dim]} entries in the drivers and "
+                            f"{given.sizes[dim]} in the characteristics")  # fmt: skip
+    if problems:
+        raise SchemaError(problems, where="the characteristics")
+    same = given.assign_coords({dim: ds[dim] for dim in given.dims if dim in ds.coords})
+    return ds.assign({n: v for n, v in same.data_vars.items() if n not in ds.dims})
+
+
+def _differences(
+    ds: xr.Dataset, given: xr.Dataset, dim: Hashable, tolerance: float | None
+) -> list[str]:
+    ours, theirs = ds[dim].values, given[dim].values
+    if ours.shape == theirs.shape and (ours == theirs).all():
+        return []
+    if ours.shape != theirs.shape:
+        return [f"{dim!r} has {ours.size} entries in the drivers and {theirs.size} in the "
+                "characteristics: select or interpolate them to the same places"]  # fmt: skip
+    if ours.dtype.kind not in "fiu" or theirs.dtype.kind not in "fiu":
+        return [f"{dim!r} names other entities, or in another order: "
+                f'given = given.sel({dim}=ds["{dim}"])']  # fmt: skip
+    largest = float(np.abs(ours - theirs).max())
+    if tolerance is not None and largest <= tolerance:
+        return []
+    turned = np.allclose(np.sort(ours % 360), np.sort(theirs % 360), atol=1e-6)
+    if "lon" in str(dim) and turned and largest > 1:
+        return [f"{dim!r} runs from {ours.min():g} to {ours.max():g} in the drivers and from "
+                f"{theirs.min():g} to {theirs.max():g} in the characteristics: turn one, given = "
+                f'given.assign_coords({dim}=given["{dim}"] % 360).sortby("{dim}")']  # fmt: skip
+    return [f"{dim!r} differs by up to {largest:g} between drivers and characteristics: pass "
+            f"tolerance={largest:.1g} if these are the same places"]  # fmt: skip

@@ -1,0 +1,89 @@
+"""CF metadata of what xflux writes: set from this table, never inherited from a driver.
+
+References
+----------
+CF conventions 1.11; CF standard name table v93, in which GPP has a name and ecosystem respiration
+and net ecosystem exchange as a mass flux have none.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from xflux.variables import BY_NAME, TARGETS
+
+CONVENTIONS = "CF-1.11"
+
+COMMENT = {
+    "GPP": "mass of carbon; positive is uptake by the ecosystem",
+    "Reco": "mass of carbon; positive is release to the atmosphere; autotrophic and heterotrophic",
+    "NEE": "mass of carbon; Reco - GPP, positive is release to the atmosphere",
+}
+
+
+def flux_attributes(name: str, *, grid: bool, spread: bool) -> dict[str, str]:
+    """Attributes of a predicted flux.
+
+    Parameters
+    ----------
+    name : str
+        ``"GPP"``, ``"Reco"`` or ``"NEE"``.
+    grid : bool
+        Cells rather than towers: the value is a mean over the land of the cell.
+    spread : bool
+        Whether ``<name>_std`` stands beside it.
+    """
+    row = BY_NAME[name]
+    attributes = {"long_name": row.long_name, "units": row.units}
+    if row.standard_name:
+        attributes["standard_name"] = row.standard_name
+    attributes["cell_methods"] = _methods(grid)
+    attributes["comment"] = COMMENT[name]
+    if spread:
+        attributes["ancillary_variables"] = f"{name}_std"
+    return attributes
+
+
+def spread_attributes(name: str, *, grid: bool) -> dict[str, str]:
+    """Attributes of the spread of the members around a flux."""
+    row = BY_NAME[name]
+    return {
+        "long_name": f"standard deviation of {row.long_name.split(',')[0]} over the members",
+        "units": row.units,
+        "cell_methods": _methods(grid),
+        "comment": "spread of the members of the ensemble; not a full uncertainty",
+    }
+
+
+def _methods(grid: bool) -> str:
+    return "area: mean where land time: mean" if grid else "time: mean"
+
+
+def dataset_attributes(
+    inherited: Mapping[Hashable, Any], *, source: str, model: str, version: str
+) -> dict[str, Any]:
+    """Attributes of the whole prediction; of the input's only history and feature type stay."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    line = f"{now}: ds.flux.predict() of xflux {version}, model sha256 {model[:16]}"
+    earlier = str(inherited.get("history", "")).strip()
+    attributes: dict[str, Any] = {
+        "Conventions": CONVENTIONS,
+        "title": "Carbon fluxes between land and atmosphere, predicted from drivers",
+        "source": source,
+        "history": f"{earlier}\n{line}" if earlier else line,
+        "references": "Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735",
+        "xflux_version": version,
+        "xflux_model_sha256": model,
+    }
+    if str(inherited.get("featureType", "")).lower() == "timeseries":
+        attributes["featureType"] = "timeSeries"
+    return attributes
+
+
+def output_names(members: bool, spread: bool) -> tuple[str, ...]:
+    """Names of the predicted variables, in their order."""
+    if members or not spread:
+        return TARGETS
+    return (*TARGETS, *(f"{name}_std" for name in TARGETS))

@@ -1,0 +1,81 @@
+"""The bundled ensembles, and how any model is loaded by name or path."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from xflux.errors import ModelError
+
+if TYPE_CHECKING:
+    from xflux.model import FluxModel
+
+_SUFFIX = ".safetensors"
+
+
+def bundled_models() -> tuple[str, ...]:
+    """Names of the ensembles that come with xflux.
+
+    Examples
+    --------
+    >>> bundled_models()
+    ('daily', 'monthly')
+    """
+    files = resources.files("xflux.pretrained").iterdir()
+    return tuple(
+        sorted(f.name.removesuffix(_SUFFIX) for f in files if f.name.endswith(_SUFFIX))
+    )
+
+
+def load_model(name: str | os.PathLike[str]) -> FluxModel:
+    """Load a bundled ensemble by its name, or a model file by its path.
+
+    Parameters
+    ----------
+    name : str or path
+        ``"daily"``, ``"monthly"``, or the path of a file that `FluxModel.save` wrote.
+
+    Returns
+    -------
+    FluxModel
+
+    Raises
+    ------
+    FileNotFoundError
+        There is neither a bundled model nor a file of this name.
+    ModelFileError
+        The file is damaged or from a newer xflux.
+
+    Examples
+    --------
+    >>> load_model("daily").time_step
+    'daily'
+    """
+    from xflux.model import read_model
+
+    if isinstance(name, str) and name in bundled_models():
+        with resources.as_file(resources.files("xflux.pretrained") / f"{name}{_SUFFIX}") as path:
+            return read_model(path)
+    if isinstance(name, str) and not os.path.exists(name) and os.sep not in name:
+        raise FileNotFoundError(
+            f"no bundled model and no file is called {name!r}; bundled: "
+            f"{', '.join(map(repr, bundled_models()))}"
+        )
+    return read_model(name)
+
+
+def model_for(time_step: str | None) -> FluxModel:
+    """The bundled ensemble for a time step.
+
+    Raises
+    ------
+    ModelError
+        There is none: the message has the line that brings the Dataset to one.
+    """
+    if time_step not in bundled_models():
+        raise ModelError(
+            f"the time step is {time_step}; the bundled ensembles are "
+            f"{' and '.join(bundled_models())}: ds = ds.resample(time=\"1D\").mean()"
+        )
+    return load_model(str(time_step))
