@@ -19,13 +19,13 @@ from xflux.features import Array, Assembled, stretches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from xflux.networks import CTLSTM
+    from xflux.networks import Member
 
 TILE = 64
 """Series that go through the network together: small enough to stay in the cache."""
 
 _LOCK = threading.Lock()
-_NETWORKS: dict[tuple[str, str], list[CTLSTM]] = {}
+_NETWORKS: dict[tuple[str, str], list[Member]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,22 +74,18 @@ def unpack(members: Members) -> list[dict[str, npt.NDArray[np.generic]]]:
     return [found[number] for number in sorted(found)]
 
 
-def networks(members: Members, device: str) -> list[CTLSTM]:
+def networks(members: Members, device: str) -> list[Member]:
     """The members as networks on a device, built once a process."""
     import torch
 
-    from xflux.networks import CTLSTM
+    from xflux.networks import from_weights
 
     key = (members.sha256, device)
     with _LOCK:
         if key not in _NETWORKS:
             built = []
             for weights in unpack(members):
-                tensors = {name: torch.from_numpy(v.copy()) for name, v in weights.items()}
-                hidden = tensors["lstm.weight_hh_l0"].shape[1]
-                width = tensors["lstm.weight_ih_l0"].shape[1]
-                network = CTLSTM(width, 0, hidden, outputs=len(tensors["spread"]))
-                network.load_state_dict(tensors)
+                network = from_weights({n: torch.from_numpy(v.copy()) for n, v in weights.items()})
                 built.append(network.to(device).eval().requires_grad_(False))
             _NETWORKS[key] = built
         return _NETWORKS[key]
@@ -147,7 +143,7 @@ def run(members: Members, block: Assembled, *, device: str = "cpu") -> Array:
             x = torch.from_numpy(drivers).to(device)
             c = torch.from_numpy(block.characteristics[tile[:, 0]]).to(device)
             for m, network in enumerate(built):
-                predicted = network(x, c)[0].cpu().numpy()
+                predicted = network(x, c)[0].mean(dim=0).cpu().numpy()
                 for i, (row, start, end) in enumerate(tile):
                     fluxes[m, row, start:end] = predicted[i, : end - start]
     return fluxes

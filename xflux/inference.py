@@ -458,7 +458,7 @@ def _dress(
     out.attrs = metadata.dataset_attributes(
         ds.attrs, source=source, model=weights.sha256, version=version
     )
-    return out
+    return metadata.ready_to_write(out)
 
 
 def _indexes(ds: xr.Dataset, coords: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -12,15 +12,16 @@ def masked_mean_square(error: Tensor, weight: Tensor) -> Tensor:
     Parameters
     ----------
     error, weight : Tensor
-        Same shape; ``error`` may hold NaN where ``weight`` is zero. NaN is replaced before
-        it is squared: masking the result alone would still send NaN through the gradient.
+        Same shape; ``error`` may hold NaN where ``weight`` is zero. NaN is replaced there before
+        it is squared: masking the result alone would still send NaN through the gradient. NaN
+        where the weight is positive stays: it is a training that has diverged.
 
     Returns
     -------
     Tensor
         Scalar; zero when no weight is positive.
     """
-    clean = torch.nan_to_num(error)
+    clean = torch.where(weight > 0, error, torch.zeros_like(error))
     return (weight * clean.square()).sum() / weight.sum().clamp(min=1e-9)
 
 

@@ -12,9 +12,15 @@ import datetime
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
+import xarray as xr
+
 from xflux.variables import BY_NAME, TARGETS
 
 CONVENTIONS = "CF-1.11"
+
+TIME_UNITS = "days since 1970-01-01"
+"""How times are counted in a file."""
 
 COMMENT = {
     "GPP": "mass of carbon; positive is uptake by the ecosystem",
@@ -33,13 +39,18 @@ def flux_attributes(name: str, *, grid: bool, spread: bool) -> dict[str, str]:
     grid : bool
         Cells rather than towers: the value is a mean over the land of the cell.
     spread : bool
-        Whether ``<name>_std`` stands beside it.
+        Whether this is a mean over members with ``<name>_std`` beside it.
+
+    Examples
+    --------
+    >>> flux_attributes("Reco", grid=False, spread=True)["cell_methods"]
+    'time: mean realization: mean'
     """
     row = BY_NAME[name]
     attributes = {"long_name": row.long_name, "units": row.units}
     if row.standard_name:
         attributes["standard_name"] = row.standard_name
-    attributes["cell_methods"] = _methods(grid)
+    attributes["cell_methods"] = _methods(grid) + (" realization: mean" if spread else "")
     attributes["comment"] = COMMENT[name]
     if spread:
         attributes["ancillary_variables"] = f"{name}_std"
@@ -52,7 +63,7 @@ def spread_attributes(name: str, *, grid: bool) -> dict[str, str]:
     return {
         "long_name": f"standard deviation of {row.long_name.split(',')[0]} over the members",
         "units": row.units,
-        "cell_methods": _methods(grid),
+        "cell_methods": f"{_methods(grid)} realization: standard_deviation",
         "comment": "spread of the members of the ensemble; not a full uncertainty",
     }
 
@@ -80,6 +91,50 @@ def dataset_attributes(
     if str(inherited.get("featureType", "")).lower() == "timeseries":
         attributes["featureType"] = "timeSeries"
     return attributes
+
+
+def ready_to_write(ds: xr.Dataset) -> xr.Dataset:
+    """Let a Dataset be written as CF wants it, whatever file its coordinates came from.
+
+    Values and attributes stay as they are; only ``encoding`` changes. Coordinates forget how an
+    earlier file packed them, a coordinate of a dimension gets no ``_FillValue`` (CF 1.11, section
+    2.5.1), and times are counted in days as float64, which every version of CF and every reader
+    takes.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+
+    Returns
+    -------
+    xr.Dataset
+        A shallow copy; the Dataset that was given keeps its encoding.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"lat": [0.5, 1.5]})
+    >>> ready_to_write(ds).lat.encoding
+    {'_FillValue': None}
+    """
+    out = ds.copy()
+    for name in out.coords:
+        variable = out.variables[name]
+        encoding: dict[str, Any] = {}
+        if name in out.dims and variable.dtype.kind in "fiuM":
+            encoding["_FillValue"] = None
+        if _is_time(variable):
+            calendar = out[name].dt.calendar
+            encoding |= {"units": TIME_UNITS, "calendar": calendar, "dtype": "float64"}
+        variable.encoding = encoding
+    return out
+
+
+def _is_time(variable: xr.Variable) -> bool:
+    if variable.dtype.kind == "M":
+        return True
+    if variable.dtype != object or variable.chunks is not None or not variable.size:
+        return False
+    return hasattr(np.ravel(variable.values)[0], "calendar")
 
 
 def output_names(members: bool, spread: bool) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class FluxModel:
 
     @property
     def weights(self) -> list[dict[str, npt.NDArray[np.generic]]]:
-        """Weights of each member, by the names of `xflux.networks.CTLSTM`."""
+        """Weights of each member, by the names of `xflux.networks.Member`."""
         return ensemble.unpack(self.members)
 
     def predict(
@@ -302,8 +302,8 @@ def _check_shapes(model: FluxModel) -> None:
     ):
         raise ModelFileError("the model's normalisation does not fit its inputs")
     for weights in model.weights:
-        if weights["lstm.weight_ih_l0"].shape[1] != width:
+        found = weights["recurrent.lstm.weight_ih_l0"].shape[-1]
+        if found != width:
             raise ModelFileError(
-                f"the model's weights take {weights['lstm.weight_ih_l0'].shape[1]} inputs, its "
-                f"description names {width}"
+                f"the model's weights take {found} inputs, its description names {width}"
             )

@@ -1,25 +1,49 @@
-"""The CT-LSTM: an LSTM that sees, at every step, the drivers joined to the characteristics.
+"""The networks of a member: a CT-LSTM, and a network over running means of the same drivers.
 
 Shapes: ``B`` entities in a batch, ``T`` steps, ``D`` driver columns, ``K`` characteristic columns,
-``H`` hidden units.
+``H`` hidden units, ``S`` spans of running means.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-State = tuple[Tensor, Tensor]
-"""Hidden and cell state of the LSTM, each of shape (1, B, H)."""
+SPANS = (3.0, 7.0, 30.0, 90.0)
+"""Spans of the running means, in steps."""
+
+STRIDE = 64
+"""Steps for which running means are computed at once."""
+
+
+class State(NamedTuple):
+    """What a member remembers of a series, to go on from.
+
+    Attributes
+    ----------
+    hidden, cell : Tensor
+        State of the LSTM, (1, B, H) each.
+    sums : Tensor
+        Decaying sums of the drivers, (B, S, D).
+    weights : Tensor
+        Decaying sums of ones, (S,): less than 1 near the start of a series.
+    """
+
+    hidden: Tensor
+    cell: Tensor
+    sums: Tensor
+    weights: Tensor
 
 
 class CTLSTM(nn.Module):
-    """Concatenation LSTM with two heads that cannot be negative.
+    """Concatenation LSTM: at every step the characteristics are joined to the drivers.
 
     The hidden sequence goes through dropout and a linear layer to one number each for GPP and
-    Reco; softplus keeps both positive and ``spread`` brings them to g m-2 d-1. NEE is never
-    predicted: it is Reco - GPP, so the three fluxes close exactly.
+    Reco; softplus keeps both positive.
 
     Parameters
     ----------
@@ -38,8 +62,111 @@ class CTLSTM(nn.Module):
     """
 
     def __init__(
+        self, drivers: int, characteristics: int, hidden: int, *, outputs: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(drivers + characteristics, hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.Linear(hidden, outputs)
+        with torch.no_grad():
+            self.lstm.bias_hh_l0[hidden : 2 * hidden] = 1.0
+
+    def forward(
+        self, drivers: Tensor, characteristics: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Fluxes in units of their spread, (B, T, outputs), and the state at the end."""
+        repeated = characteristics.unsqueeze(1).expand(-1, drivers.shape[1], -1)
+        hidden, state = self.lstm(torch.cat([drivers, repeated], dim=-1), state)
+        return functional.softplus(self.heads(self.dropout(hidden))), state
+
+
+class RunningMeans(nn.Module):
+    """Exponential means of the drivers over several spans, without looking ahead.
+
+    ``m_t = sum_s d^(t-s) x_s / sum_s d^(t-s)`` with ``d = exp(-1 / span)``: near the start of a
+    series it is the mean of what there is. Computed `STRIDE` steps at a time by one product with
+    a triangular matrix, with the sums carried on.
+
+    Parameters
+    ----------
+    spans : tuple of float
+        In steps.
+    """
+
+    def __init__(self, spans: tuple[float, ...] = SPANS) -> None:
+        super().__init__()
+        decay = torch.exp(-1.0 / torch.tensor(spans, dtype=torch.float64))
+        step = torch.arange(STRIDE, dtype=torch.float64)
+        ago = (step[:, None] - step[None, :]).clamp(min=0)
+        kernel = (1 - decay)[:, None, None] * decay[:, None, None] ** ago
+        kernel = torch.tril(kernel)
+        self.register_buffer("kernel", kernel.float(), persistent=False)
+        self.register_buffer(
+            "fade", (decay[:, None] ** (step + 1)[None, :]).float(), persistent=False
+        )
+
+    def forward(
+        self, drivers: Tensor, sums: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Running means (B, T, S * D), and the sums to go on from."""
+        parts = []
+        for block in drivers.split(STRIDE, dim=1):
+            length = block.shape[1]
+            fade = self.fade[:, :length]
+            run = torch.einsum("sij,bjd->bsid", self.kernel[:, :length, :length], block)
+            run = run + fade[None, :, :, None] * sums[:, :, None, :]
+            ones = self.kernel[:, :length, :length].sum(-1) + fade * weights[:, None]
+            parts.append((run / ones[None, :, :, None]).permute(0, 2, 1, 3).flatten(2))
+            sums, weights = run[:, :, -1], ones[:, -1]
+        return torch.cat(parts, dim=1), sums, weights
+
+
+class MeansNetwork(nn.Module):
+    """Two hidden layers over the drivers, their running means and the characteristics.
+
+    It sees the past only as means, so it cannot learn a tower by its sequences; where the CT-LSTM
+    errs by that, this one errs otherwise, and the average of both is better than either.
+    """
+
+    def __init__(
+        self, drivers: int, means: int, characteristics: int, hidden: int, *, outputs: int,
+        dropout: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.first = nn.Linear(drivers + means + characteristics, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.Linear(hidden, outputs)
+
+    def forward(self, drivers: Tensor, means: Tensor, characteristics: Tensor) -> Tensor:
+        """Fluxes in units of their spread, (B, T, outputs)."""
+        repeated = characteristics.unsqueeze(1).expand(-1, drivers.shape[1], -1)
+        seen = torch.cat([drivers, means, repeated], dim=-1)
+        hidden = functional.silu(self.first(seen))
+        hidden = functional.silu(self.second(self.dropout(hidden)))
+        return functional.softplus(self.heads(self.dropout(hidden)))
+
+
+class Member(nn.Module):
+    """One member of the ensemble: both networks, trained side by side, averaged at prediction.
+
+    NEE is never predicted: it is Reco - GPP, so the three fluxes close exactly.
+
+    Parameters
+    ----------
+    drivers : int
+        D, all columns of the input.
+    averaged : int
+        The first columns, those of the drivers themselves, of which running means are taken.
+    characteristics, hidden : int
+        K and H; the network over means has twice as many units.
+    dropout : float
+    """
+
+    def __init__(
         self,
         drivers: int,
+        averaged: int,
         characteristics: int,
         hidden: int,
         *,
@@ -47,12 +174,24 @@ class CTLSTM(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(drivers + characteristics, hidden, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
-        self.heads = nn.Linear(hidden, outputs)
+        self.averaged, self.hidden = averaged, hidden
+        self.recurrent = CTLSTM(drivers, characteristics, hidden, outputs=outputs, dropout=dropout)
+        self.running = RunningMeans()
+        self.direct = MeansNetwork(
+            drivers, averaged * len(SPANS), characteristics, 2 * hidden,
+            outputs=outputs, dropout=dropout,
+        )  # fmt: skip
         self.register_buffer("spread", torch.ones(outputs))
-        with torch.no_grad():
-            self.lstm.bias_hh_l0[hidden : 2 * hidden] = 1.0
+
+    def start(self, count: int) -> State:
+        """The state before a series begins, for ``count`` entities."""
+        zeros = self.spread.new_zeros
+        return State(
+            zeros(1, count, self.hidden),
+            zeros(1, count, self.hidden),
+            zeros(count, len(SPANS), self.averaged),
+            zeros(len(SPANS)),
+        )
 
     def forward(
         self, drivers: Tensor, characteristics: Tensor, state: State | None = None
@@ -65,23 +204,41 @@ class CTLSTM(nn.Module):
             Shape (B, T, D), normalised.
         characteristics : Tensor
             Shape (B, K).
-        state : (Tensor, Tensor), optional
-            The state that an earlier part of the same series ended with; zeros at its start.
+        state : State, optional
+            The state that an earlier part of the same series ended with.
 
         Returns
         -------
         fluxes : Tensor
-            Shape (B, T, outputs): GPP and Reco, g m-2 d-1.
-        state : (Tensor, Tensor)
-            The state at the end, each (1, B, H).
+            Shape (2, B, T, outputs): GPP and Reco of each network, g m-2 d-1.
+        state : State
+            The state at the end.
         """
-        repeated = characteristics.unsqueeze(1).expand(-1, drivers.shape[1], -1)
-        hidden, state = self.lstm(torch.cat([drivers, repeated], dim=-1), state)
-        raw = self.heads(self.dropout(hidden))
-        return functional.softplus(raw) * self.spread, state
+        state = state or self.start(len(drivers))
+        recurrent, (hidden, cell) = self.recurrent(
+            drivers, characteristics, (state.hidden, state.cell)
+        )
+        means, sums, weights = self.running(
+            drivers[..., : self.averaged], state.sums, state.weights
+        )
+        direct = self.direct(drivers, means, characteristics)
+        fluxes = torch.stack([recurrent, direct]) * self.spread
+        return fluxes, State(hidden, cell, sums, weights)
 
 
-def readable_step(network: CTLSTM, drivers: Tensor, characteristics: Tensor, state: State) -> State:
+def from_weights(weights: Mapping[str, Tensor]) -> Member:
+    """A member with given weights; its sizes follow from their shapes."""
+    outputs, hidden = weights["recurrent.heads.weight"].shape
+    joined = weights["recurrent.lstm.weight_ih_l0"].shape[1]
+    averaged = (weights["direct.first.weight"].shape[1] - joined) // len(SPANS)
+    member = Member(joined, averaged, 0, hidden, outputs=outputs)
+    member.load_state_dict(dict(weights))
+    return member
+
+
+def readable_step(
+    network: CTLSTM, drivers: Tensor, characteristics: Tensor, state: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """One step of the LSTM written out, as the reference that `CTLSTM` is tested against.
 
     Parameters

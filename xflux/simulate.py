@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from xflux import simulated_law as law
 from xflux.errors import DataError
+from xflux.metadata import ready_to_write
 from xflux.variables import BY_NAME
 
 TimeStep = Literal["daily", "monthly"]
@@ -383,12 +384,16 @@ def _described(ds: xr.Dataset, title: str, call: str, time_step: str) -> xr.Data
             attrs["standard_name"] = known.standard_name
         if ds[name].dtype.kind == "f":
             attrs["units"] = known.units
+        if known.quantity == "temperature":
+            attrs["units_metadata"] = "temperature: on_scale"
         if "time" in ds[name].dims:
             attrs["cell_methods"] = known.cell_methods
             if time_step == "monthly" and known.cell_methods != "time: mean":
                 attrs["cell_methods"] += " time: mean (interval: 1 day)"
         ds[name].attrs.update(attrs)
-    ds.time.attrs.update(standard_name="time", long_name="time")
+    ds.time.attrs.update(
+        standard_name="time", long_name="time", units_metadata="leap_seconds: none"
+    )
     ds.attrs.update(
         Conventions="CF-1.11",
         title=title,
@@ -397,4 +402,4 @@ def _described(ds: xr.Dataset, title: str, call: str, time_step: str) -> xr.Data
         references=_REFERENCES,
         history=f"made by xflux.simulate.{call}",
     )
-    return ds
+    return ready_to_write(ds)

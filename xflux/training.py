@@ -18,7 +18,7 @@ from xflux.checkpoint import Checkpoint, fingerprint, optimiser_tensors, restore
 from xflux.errors import DataError, TrainingDiverged
 from xflux.features import Inputs
 from xflux.losses import multi_loss
-from xflux.networks import CTLSTM
+from xflux.networks import Member
 from xflux.settings import FEW_CLUSTERS, Settings
 from xflux.towers import Towers
 from xflux.windows import Tensors, batches_in_epoch, epoch
@@ -104,10 +104,11 @@ def target_spread(tensors: Tensors) -> Tensor:
     return torch.tensor(kept, device=tensors.drivers.device)
 
 
-def build_network(inputs: Inputs, settings: Settings) -> CTLSTM:
+def build_network(inputs: Inputs, settings: Settings) -> Member:
     """An untrained member."""
-    return CTLSTM(
+    return Member(
         inputs.width,
+        len(inputs.drivers),
         inputs.characteristic_width,
         settings.hidden,
         dropout=settings.dropout,
@@ -125,7 +126,7 @@ def learning_rate(done: float, peak: float) -> float:
     return peak * max(0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise))), 1e-4)
 
 
-AfterEpoch = Callable[[int, CTLSTM, torch.optim.Optimizer, float], None]
+AfterEpoch = Callable[[int, Member, torch.optim.Optimizer, float], None]
 
 
 def train_member(
@@ -195,7 +196,7 @@ def train_member(
 
 
 def _one_epoch(
-    network: CTLSTM,
+    network: Member,
     optimiser: torch.optim.Optimizer,
     tensors: Tensors,
     inputs: Inputs,
@@ -210,8 +211,11 @@ def _one_epoch(
         done = (number + i / per_epoch) / settings.epochs
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(min(done, 1.0), settings.learning_rate)
-        predicted, _ = network(batch.drivers, batch.characteristics)
-        loss = multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
+        both, _ = network(batch.drivers, batch.characteristics)
+        loss = torch.stack([
+            multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
+            for predicted in both
+        ]).mean()  # fmt: skip
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
@@ -254,7 +258,7 @@ def spatial_validation(
 
         def score(
             done: int,
-            network: CTLSTM,
+            network: Member,
             _: torch.optim.Optimizer,
             __: float,
             test: Tensors = test,
@@ -271,7 +275,7 @@ def spatial_validation(
 
 @torch.no_grad()
 def _score(
-    network: CTLSTM, test: Tensors, inputs: Inputs, settings: Settings, spread: Tensor
+    network: Member, test: Tensors, inputs: Inputs, settings: Settings, spread: Tensor
 ) -> float:
     """Loss on undisturbed windows."""
     quiet = replace(
@@ -285,7 +289,8 @@ def _score(
     network.eval()
     total, count = 0.0, 0.0
     for batch in epoch(test, inputs, quiet, (0,)):
-        predicted, _ = network(batch.drivers, batch.characteristics)
+        both, _ = network(batch.drivers, batch.characteristics)
+        predicted = both.mean(dim=0)
         size = float((batch.weight > 0).sum())
         loss = multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
         total, count = total + float(loss) * size, count + size
@@ -418,7 +423,7 @@ def _member(
     bar.skip(start)
 
     def after(
-        epochs: int, network: CTLSTM, optimiser: torch.optim.Optimizer, loss: float
+        epochs: int, network: Member, optimiser: torch.optim.Optimizer, loss: float
     ) -> None:
         history.append(loss)
         kept.write(member, epochs, history, optimiser_tensors(network, optimiser))
