@@ -23,7 +23,8 @@ LAYERS = (
     ("units",),
     ("variables", "timestep", "settings", "metadata"),
     ("schema",),
-    ("simulated_law", "simulate", "readers", "datasets", "splits", "metrics"),
+    ("display",),
+    ("simulated_earth", "simulated_law", "simulate", "readers", "datasets", "splits", "metrics"),
     ("features",),
     ("batches",),
     ("towers", "windows"),
@@ -33,6 +34,8 @@ LAYERS = (
     ("training",),
     ("inference",),
     ("model",),
+    ("pretrained", "fitting"),
+    ("evaluation",),
     ("accessor",),
     ("__init__", "__main__"),
 )
