@@ -7,6 +7,7 @@ error.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +16,11 @@ import numpy as np
 import xarray as xr
 
 from xflux import timestep, units, variables
-from xflux.errors import DataError, SchemaError, UnitsError
+from xflux.errors import DataError, SchemaError, UnitsError, XfluxWarning
 from xflux.variables import Variable
+
+HUMIDITY = (("TD",), ("RH",), ("EA",), ("QA", "PA"))
+"""What VPD can be derived from beside TA, the best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,8 @@ class Schema:
         Drivers that can be derived, and from what.
     problems : dict of str to str
         By the variable they concern; general ones have keys that start with ``"*"``.
+    notes : dict of str to str
+        What was taken for granted, by variable: said as a warning by the task that uses it.
     """
 
     time: str | None
@@ -60,6 +66,7 @@ class Schema:
     derivable: dict[str, tuple[str, ...]]
     problems: dict[str, str]
     available: tuple[str, ...] = field(default=())
+    notes: dict[str, str] = field(default_factory=dict)
 
     def names(self, role: str) -> tuple[str, ...]:
         """Names of the matched variables of one role, in the table's order."""
@@ -71,9 +78,18 @@ class Schema:
         found = (*self.names("driver"), *self.derivable)
         return tuple(sorted(found, key=_table_order))
 
-    def require(
-        self, names: Iterable[str] = (), *, task: str, ignore: Iterable[str] = ()
-    ) -> None:
+    def disputed(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of some variables that seem to be there but could not be understood.
+
+        What a driver could be derived from counts when the driver itself is not there: it would
+        otherwise be left out in silence.
+        """
+        wanted = dict.fromkeys(names)
+        if "VPD" in wanted and "VPD" not in self.drivers:
+            wanted |= dict.fromkeys(source for sources in HUMIDITY for source in sources)
+        return tuple(name for name in wanted if name in self.problems)
+
+    def require(self, names: Iterable[str] = (), *, task: str, ignore: Iterable[str] = ()) -> None:
         """Raise one error with every problem that stands in the way of a task.
 
         Parameters
@@ -89,6 +105,11 @@ class Schema:
         ------
         SchemaError
             With every problem found.
+
+        Warns
+        -----
+        XfluxWarning
+            With what was taken for granted about the variables of the task.
         """
         wanted = tuple(dict.fromkeys(names))
         found = [
@@ -103,6 +124,10 @@ class Schema:
         ]
         if found:
             raise SchemaError(found, where=f"the Dataset for {task}")
+        sources = [source for name in wanted for source in self.derivable.get(name, ())]
+        for name in dict.fromkeys((*wanted, *sources)):
+            if name in self.notes:
+                warnings.warn(self.notes[name], XfluxWarning, stacklevel=5)
 
 
 def _table_order(name: str) -> int:
@@ -178,6 +203,7 @@ def resolve(
     if absent:
         raise SchemaError(absent)
     problems: dict[str, str] = {}
+    notes: dict[str, str] = {}
     time, time_dim = _find_time(ds, problems)
     step = _time_step(ds, time, problems)
     matches: dict[str, Match] = {}
@@ -186,7 +212,14 @@ def resolve(
         if found is None:
             continue
         name, how = found
-        match = _with_units(ds, row, name, how, dict(units or {}), assume_units, problems)
+        if how == "standard_name" and ds[name].attrs["standard_name"] in row.misspelt:
+            notes[row.name] = (
+                f"{name!r} has the misspelt standard_name {ds[name].attrs['standard_name']!r}; it "
+                f'is taken for {row.name}: ds["{name}"].attrs["standard_name"] = '
+                f'"{row.standard_name}"'
+            )
+        text = _units_text(ds[name], row, name, dict(units or {}), assume_units, problems, notes)
+        match = _with_units(ds[name], row, name, how, text, step, problems, notes)
         if match is not None:
             matches[row.name] = match
     entity_dims = _layout(ds, matches, time_dim, problems)
@@ -200,6 +233,7 @@ def resolve(
         derivable=_derivable(matches, entity_dims, time_dim),
         problems=problems,
         available=tuple(str(name) for name in ds.variables if name not in ds.dims),
+        notes=notes,
     )
 
 
@@ -207,9 +241,7 @@ def _table() -> tuple[Variable, ...]:
     return variables.VARIABLES
 
 
-def _custom_rows(
-    ds: xr.Dataset, chosen: Mapping[str, str], time_dim: str | None
-) -> list[Variable]:
+def _custom_rows(ds: xr.Dataset, chosen: Mapping[str, str], time_dim: str | None) -> list[Variable]:
     """Rows for names that only the user knows: taken as they are, in the user's own unit."""
     return [
         Variable(
@@ -272,7 +304,7 @@ def _candidates(
         for dialect, names in row.aliases.items()
     }
     by_dialect = {dialect: names for dialect, names in by_dialect.items() if names}
-    if len(by_dialect) == 1:
+    if len({names[0] for names in by_dialect.values()}) == 1:
         return next(iter(by_dialect.values()))[0], "name"
     if not by_dialect:
         standard = [
@@ -285,7 +317,7 @@ def _candidates(
             return standard[0], "standard_name"
         several = standard
     else:
-        several = [name for names in by_dialect.values() for name in names]
+        several = list(dict.fromkeys(name for names in by_dialect.values() for name in names))
     if several:
         problems[row.name] = (
             f"{len(several)} variables could be {row.name} ({row.long_name}): "
@@ -294,22 +326,51 @@ def _candidates(
     return None
 
 
-def _with_units(
-    ds: xr.Dataset,
+def _units_text(
+    array: xr.DataArray,
     row: Variable,
     name: str,
-    how: str,
     said: Mapping[str, str],
     assume: bool,
     problems: dict[str, str],
-) -> Match | None:
-    array = ds[name]
+    notes: dict[str, str],
+) -> str | None:
+    """The units of a variable: said, or written on it, or taken for granted; None where unknown."""
     found = said.get(row.name, said.get(name, array.attrs.get("units")))
-    text = None if found is None else str(found)
+    if found is not None:
+        return str(found)
+    if row.name not in variables.BY_NAME or array.dtype.kind not in "fiub":
+        return None
+    if row.quantity in units.UNITLESS:
+        return row.units
+    if assume:
+        notes[row.name] = (
+            f"{name!r} ({row.name}) has no units and is taken to be in {row.units}: to be sure, "
+            f'ds["{name}"].attrs["units"] = "{row.units}"'
+        )
+        return row.units
+    problems[row.name] = (
+        f"{name!r} ({row.name}) has no units: "
+        f'ds["{name}"].attrs["units"] = "{row.units}", '
+        f'or units={{"{row.name}": "{row.units}"}}, or assume_units=True'
+    )
+    return None
+
+
+def _with_units(
+    array: xr.DataArray,
+    row: Variable,
+    name: str,
+    how: str,
+    text: str | None,
+    step: str | None,
+    problems: dict[str, str],
+    notes: dict[str, str],
+) -> Match | None:
     same = units.Conversion(1.0)
     if row.role == "characteristic" and array.dtype.kind not in "fiu":
         return _match(row, name, None, same, how)
-    if row.name not in variables.BY_NAME or row.name in ("igbp", "climate"):
+    if row.name not in variables.BY_NAME or row.name in variables.CATEGORIES:
         return _match(row, name, text, same, how)
     if row.role != "characteristic" and array.dtype.kind not in "fiub":
         problems[row.name] = (
@@ -318,22 +379,26 @@ def _with_units(
         )
         return None
     if text is None:
-        if row.quantity not in units.UNITLESS and not assume:
-            problems[row.name] = (
-                f"{name!r} ({row.name}) has no units: "
-                f'ds["{name}"].attrs["units"] = "{row.units}", '
-                f'or units={{"{row.name}": "{row.units}"}}, or assume_units=True'
-            )
-            return None
-        text = row.units
+        return None
     if (wrong := _wrong_direction(row, name, array.attrs)) is not None:
         problems[row.name] = wrong
         return None
     try:
-        return _match(row, name, text, units.conversion(text, row.quantity), how)
+        rule = units.on_step(units.conversion(text, row.quantity), text, step)
     except UnitsError as error:
-        problems[row.name] = f"{name!r} ({row.name}): {error}"
+        problems[row.name] = f"{name!r} ({row.name}): {error}; " + (
+            f'if the attribute is wrong, units={{"{row.name}": "{row.units}"}}'
+        )
         return None
+    a_day = rule.per_step and step == "monthly" and not text.endswith("month-1")
+    if a_day and name in variables.MONTHLY_MEANS_PER_DAY:
+        rule = rule._replace(per_step=False)
+        notes[row.name] = (
+            f"{name!r} ({row.name}) in {text} is taken as a monthly mean of ERA5, an amount a "
+            f'day; for monthly sums say so, ds["{name}"].attrs["units"] = '
+            f'"{text.split(" of ")[0]} month-1"'
+        )
+    return _match(row, name, text, rule, how)
 
 
 def _match(row: Variable, name: str, text: str | None, rule: units.Conversion, how: str) -> Match:
@@ -393,7 +458,7 @@ def _derivable(
     """Drivers that are not there but follow from what is."""
     if "VPD" in matches or "TA" not in matches or time_dim is None:
         return {}
-    for sources in (("TD",), ("RH",), ("EA",), ("QA", "PA")):
+    for sources in HUMIDITY:
         if all(source in matches for source in sources):
             return {"VPD": ("TA", *sources)}
     return {}

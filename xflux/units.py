@@ -13,6 +13,10 @@ from typing import NamedTuple
 from xflux.errors import UnitsError
 
 DAY = 86400.0
+YEAR = 365.2425
+"""Mean length of a Gregorian year in days."""
+MONTH = YEAR / 12
+"""Mean length of a month in days, for amounts a month on steps that are no months."""
 CARBON = 12.011
 """Molar mass of carbon, g mol-1 (IUPAC 2021, doi:10.1515/pac-2019-0603)."""
 
@@ -68,6 +72,8 @@ _TABLE: dict[str, dict[str, Conversion]] = {
         "J m-2 d-1": Conversion(1.0 / DAY),
         "kJ m-2 d-1": Conversion(1e3 / DAY),
         "MJ m-2 d-1": Conversion(1e6 / DAY),
+        "J m-2 month-1": Conversion(1.0 / DAY, per_step=True),
+        "MJ m-2 month-1": Conversion(1e6 / DAY, per_step=True),
     },
     "pressure": {
         **dict.fromkeys(("hPa", "mb", "mbar", "millibar", "millibars"), _SAME),
@@ -83,7 +89,8 @@ _TABLE: dict[str, dict[str, Conversion]] = {
         "m d-1": Conversion(1000.0),
         "cm d-1": Conversion(10.0),
         **dict.fromkeys(("mm", "kg m-2"), Conversion(1.0, per_step=True)),
-        **dict.fromkeys(("mm month-1", "mm mo-1"), Conversion(1.0, per_step=True)),
+        **dict.fromkeys(("mm month-1", "kg m-2 month-1"), Conversion(1.0, per_step=True)),
+        "m month-1": Conversion(1000.0, per_step=True),
         "cm": Conversion(10.0, per_step=True),
         **dict.fromkeys(("m", "m of water equivalent"), Conversion(1000.0, per_step=True)),
     },
@@ -98,7 +105,7 @@ _TABLE: dict[str, dict[str, Conversion]] = {
         "mmol m-2 d-1": Conversion(1e-3 * CARBON),
         "g m-2": Conversion(1.0, per_step=True),
         "g m-2 month-1": Conversion(1.0, per_step=True),
-        "g m-2 yr-1": Conversion(1.0 / 365.25),
+        "g m-2 yr-1": Conversion(1.0 / YEAR),
     },
     "dimensionless": {
         **dict.fromkeys(("1", "", "-", "unitless", "none", "dimensionless"), _SAME),
@@ -144,9 +151,13 @@ _TIME_WORDS = {"day": "d", "days": "d", "sec": "s", "second": "s", "seconds": "s
     "hr": "h",
     "year": "yr",
     "y": "yr",
+    "month": "month",
+    "months": "month",
+    "mo": "month",
+    "mon": "month",
 }
-_PER_TIME = re.compile(r"\b(days?|sec|seconds?|hour|hr|year|y)-1")
-_CARBON = re.compile(r"\b(k?g|[um]?mol)\s?(?:CO2|C)\b")
+_PER_TIME = re.compile(r"\b(days?|sec|seconds?|hour|hr|year|y|months?|mon?)-1")
+_CARBON = re.compile(r"\b(?:(k?g)\s?C|([um]?mol)\s?(?:CO2|C))\b")
 
 
 def _spell(text: str) -> str:
@@ -165,7 +176,7 @@ def _spell(text: str) -> str:
     for part in below:
         match = re.fullmatch(r"([A-Za-z]+)(\d*)", part)
         head += f" {match[1]}-{match[2] or '1'}" if match else f"/{part}"
-    head = _CARBON.sub(r"\1", head)
+    head = _CARBON.sub(lambda m: m[1] or m[2], head)
     return _PER_TIME.sub(lambda m: f"{_TIME_WORDS[m[1]]}-1", head).strip()
 
 
@@ -173,6 +184,23 @@ def accepted(quantity: str) -> tuple[str, ...]:
     """Spellings that xflux accepts for a kind of quantity, the canonical one first."""
     names = [name for name in _TABLE[quantity] if name]
     return tuple(sorted(names, key=lambda name: name != CANONICAL[quantity]))
+
+
+def on_step(rule: Conversion, units: str, step: str | None) -> Conversion:
+    """The same conversion on a series of a known time step.
+
+    An amount a month is divided by each month's own length in a monthly series, and by the mean
+    length of a month in any other: there it is no amount per step.
+
+    Examples
+    --------
+    >>> rule = conversion("mm month-1", "water flux")
+    >>> on_step(rule, "mm month-1", "monthly").per_step, on_step(rule, "mm month-1", "daily").factor
+    (True, 0.032854...)
+    """
+    if step == "monthly" or not rule.per_step or not _spell(units).endswith("month-1"):
+        return rule
+    return Conversion(rule.factor / MONTH, rule.offset)
 
 
 def conversion(units: str, quantity: str) -> Conversion:

@@ -2,7 +2,7 @@
 
 One row a variable. Aliases are grouped by dialect: inside a dialect the order is a preference
 (the night-time partitioning before the day-time one, a gap-filled column before a raw one), and two
-dialects in one Dataset are ambiguous.
+dialects that mean different variables of one Dataset are ambiguous.
 
 References
 ----------
@@ -31,6 +31,7 @@ class Variable:
     long_name: str
     standard_name: str | None = None
     standard_names: tuple[str, ...] = ()
+    misspelt: tuple[str, ...] = ()
     cell_methods: str = "time: mean"
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     low: float = float("-inf")
@@ -68,15 +69,48 @@ class Variable:
         return "check the units and the fill value"
 
 
-_FILL = ((-10000.0, -9990.0, 'looks like a fill value: mask it, ds = ds.where(ds["{variable}"] > -9990)'),
-         (-7000.0, -6990.0, 'looks like a fill value: mask it, ds = ds.where(ds["{variable}"] > -6990)'),
-         (1e15, float("inf"), 'looks like a fill value: mask it, ds = ds.where(ds["{variable}"] < 1e15)'))  # fmt: skip
+_KEEP = 'mask it, ds["{variable}"] = ds["{variable}"].where(ds["{variable}"] '
+_FILL = (
+    (-10000.0, -9990.0, f"looks like a fill value: {_KEEP}> -9990)"),
+    (-7000.0, -6990.0, f"looks like a fill value: {_KEEP}> -6990)"),
+    (1e15, float("inf"), f"looks like a fill value: {_KEEP}< 1e15)"),
+)
 _KELVIN = (150.0, 350.0, 'looks like kelvin: ds["{variable}"].attrs["units"] = "K"')
-_ABSOLUTE = (-400.0, -180.0, 'looks like degrees Celsius called kelvin: ds["{variable}"].attrs["units"] = "degC"')  # fmt: skip
-_JOULE = (1e4, 1e14, 'looks like energy per step, not a flux: ds["{variable}"].attrs["units"] = "J m-2"')  # fmt: skip
+_ABSOLUTE = (
+    -400.0,
+    -180.0,
+    'looks like degrees Celsius called kelvin: ds["{variable}"].attrs["units"] = "degC"',
+)
+_JOULE = (
+    1e4,
+    1e14,
+    'looks like energy per step, not a flux: ds["{variable}"].attrs["units"] = "J m-2"',
+)
 _PASCAL = (100.0, 12000.0, 'looks like pascal: ds["{variable}"].attrs["units"] = "Pa"')
-_MODIS = (15.0, 255.0, 'looks like unscaled MODIS (0-100, fills 249-255): mask the fills, ds = ds.where(ds["{variable}"] < 249), and multiply by 0.1')  # fmt: skip
-_SCALED = (1.5, 32767.0, 'looks like unscaled MODIS: multiply ds["{variable}"] by 0.0001 and mask its fills')  # fmt: skip
+_MODIS = (
+    15.0,
+    255.0,
+    "looks like unscaled MODIS (0-100, fills 249-255): mask the fills and scale, "
+    'ds["{variable}"] = ds["{variable}"].where(ds["{variable}"] < 249) * 0.1',
+)
+_SCALED = (
+    1.5,
+    32767.0,
+    'looks like unscaled MODIS: ds["{variable}"] = ds["{variable}"] * 0.0001, its fills masked',
+)
+_FRACTION = (
+    1.01,
+    255.0,
+    "looks like unscaled MODIS (0-100, fills 249-255): mask the fills and scale, "
+    'ds["{variable}"] = ds["{variable}"].where(ds["{variable}"] < 249) * 0.01',
+)
+_PERCENT = (115.0, 12000.0, 'looks like percent called 1: ds["{variable}"].attrs["units"] = "%"')
+_FLAGS = (
+    1.0,
+    100.0,
+    "looks like flags, not a share from 0 (all filled) to 1 (all measured); where 0 and 1 are the "
+    'good flags, ds["{variable}"] = (ds["{variable}"] <= 1).astype("float32")',
+)
 
 
 def _temperature(name: str, long_name: str, methods: str, **aliases: tuple[str, ...]) -> Variable:
@@ -139,7 +173,13 @@ VARIABLES: tuple[Variable, ...] = (
             "xflux": ("SW_IN",),
             "fluxnet": ("SW_IN_F", "SW_IN_F_MDS", "SW_IN_ERA"),
             "ameriflux": ("SW_IN_PI_F", "SW_IN_1_1_1"),
-            "era5": ("ssrd", "surface_solar_radiation_downwards", "msdwswrf", "avg_sdswrf"),
+            "era5": (
+                "ssrd",
+                "surface_solar_radiation_downwards",
+                "surface_solar_radiation_downwards_sum",
+                "msdwswrf",
+                "avg_sdswrf",
+            ),
             "cmip": ("rsds",),
             "plumber2": ("SWdown",),
             "dvmdostem": ("nirr",),
@@ -181,7 +221,13 @@ VARIABLES: tuple[Variable, ...] = (
             "xflux": ("P",),
             "fluxnet": ("P_F", "P_ERA"),
             "ameriflux": ("P_PI_F", "P_1_1_1"),
-            "era5": ("tp", "total_precipitation", "mtpr", "avg_tprate"),
+            "era5": (
+                "tp",
+                "total_precipitation",
+                "total_precipitation_sum",
+                "mtpr",
+                "avg_tprate",
+            ),
             "cmip": ("pr", "prcp"),
             "plumber2": ("Precip", "Rainf"),
             "dvmdostem": ("precip",),
@@ -200,7 +246,7 @@ VARIABLES: tuple[Variable, ...] = (
             "xflux": ("LAI",),
             "modis": ("Lai", "Lai_500m", "LAI_500m"),
             "cmip": ("lai",),
-            "plumber2": ("LAI_alternative",),
+            "plumber2": ("LAI", "LAI_alternative"),
         },
         low=-0.01,
         high=15.0,
@@ -233,10 +279,14 @@ VARIABLES: tuple[Variable, ...] = (
         quantity="dimensionless",
         long_name="fraction of absorbed photosynthetically active radiation",
         standard_name="fraction_of_surface_downwelling_photosynthetic_radiative_flux_absorbed_by_vegetation",
-        aliases={"xflux": ("FAPAR",), "modis": ("Fpar", "Fpar_500m", "fapar", "fAPAR")},
+        aliases={
+            "xflux": ("FAPAR",),
+            "modis": ("Fpar", "Fpar_500m", "fapar", "fAPAR"),
+            "plumber2": ("FPAR",),
+        },
         low=-0.01,
         high=1.01,
-        hints=(*_FILL, (1.01, 255.0, "looks like unscaled MODIS: multiply by 0.01 and mask its fills")),
+        hints=(*_FILL, _FRACTION),
     ),
     # --- what drivers are derived from -----------------------------------------------------------
     Variable(
@@ -247,7 +297,7 @@ VARIABLES: tuple[Variable, ...] = (
         standard_name="dew_point_temperature",
         aliases={
             "xflux": ("TD",),
-            "era5": ("d2m", "2d", "dewpoint_temperature_2m"),
+            "era5": ("d2m", "2d", "dewpoint_temperature_2m", "2m_dewpoint_temperature"),
             "cmip": ("tdps",),
         },
         low=-100.0,
@@ -261,10 +311,11 @@ VARIABLES: tuple[Variable, ...] = (
         long_name="relative humidity",
         standard_name="relative_humidity",
         standard_names=("relative_humidty",),
+        misspelt=("relative_humidty",),
         aliases={"xflux": ("RH",), "cmip": ("hurs",)},
         low=-1.0,
         high=115.0,
-        hints=(*_FILL, (115.0, 12000.0, 'looks like percent called 1: ds["{variable}"].attrs["units"] = "%"')),
+        hints=(*_FILL, _PERCENT),
     ),
     Variable(
         name="QA",
@@ -289,7 +340,7 @@ VARIABLES: tuple[Variable, ...] = (
             "fluxnet": ("PA_F", "PA_ERA"),
             "era5": ("sp", "surface_pressure"),
             "cmip": ("ps",),
-            "plumber2": ("PSurf",),
+            "plumber2": ("PSurf", "Psurf"),
         },
         low=300.0,
         high=1150.0,
@@ -375,10 +426,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=0.0,
         high=1.0,
-        hints=(
-            *_FILL,
-            (1.0, 100.0, "looks like flags, not a share from 0 (all filled) to 1 (all measured)"),
-        ),
+        hints=(*_FILL, _FLAGS),
     ),
     # --- characteristics -------------------------------------------------------------------------
     Variable(
@@ -431,11 +479,20 @@ VARIABLES: tuple[Variable, ...] = (
     ),
 )
 
+MONTHLY_MEANS_PER_DAY = frozenset(
+    {"tp", "total_precipitation", "ssrd", "surface_solar_radiation_downwards"}
+)
+"""Accumulated variables of ERA5 whose monthly means are amounts a day, under a unit that does not
+say so (ECMWF, "ERA5: data documentation", section "Monthly means")."""
+
 BY_NAME: dict[str, Variable] = {variable.name: variable for variable in VARIABLES}
 """The table by xflux's own name."""
 
 TARGETS = ("GPP", "Reco", "NEE")
 """The three fluxes; NEE is Reco - GPP by construction."""
+
+CATEGORIES = ("igbp", "climate")
+"""Characteristics that are classes, whether a file writes them as text or as codes."""
 
 DRIVERS = tuple(variable.name for variable in VARIABLES if variable.role == "driver")
 """Every driver that xflux knows by name."""
