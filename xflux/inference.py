@@ -451,7 +451,7 @@ def _dress(
         out = out.assign_coords(
             realization=xr.Variable(
                 "realization",
-                np.arange(count),
+                np.arange(count, dtype=np.int32),
                 {"standard_name": "realization", "long_name": "member of the ensemble", "units": "1"},
             )
         )

@@ -39,18 +39,18 @@ def flux_attributes(name: str, *, grid: bool, spread: bool) -> dict[str, str]:
     grid : bool
         Cells rather than towers: the value is a mean over the land of the cell.
     spread : bool
-        Whether this is a mean over members with ``<name>_std`` beside it.
+        Whether ``<name>_std`` stands beside it.
 
     Examples
     --------
-    >>> flux_attributes("Reco", grid=False, spread=True)["cell_methods"]
-    'time: mean realization: mean'
+    >>> flux_attributes("Reco", grid=False, spread=True)["ancillary_variables"]
+    'Reco_std'
     """
     row = BY_NAME[name]
     attributes = {"long_name": row.long_name, "units": row.units}
     if row.standard_name:
         attributes["standard_name"] = row.standard_name
-    attributes["cell_methods"] = _methods(grid) + (" realization: mean" if spread else "")
+    attributes["cell_methods"] = _methods(grid)
     attributes["comment"] = COMMENT[name]
     if spread:
         attributes["ancillary_variables"] = f"{name}_std"
@@ -63,7 +63,7 @@ def spread_attributes(name: str, *, grid: bool) -> dict[str, str]:
     return {
         "long_name": f"standard deviation of {row.long_name.split(',')[0]} over the members",
         "units": row.units,
-        "cell_methods": f"{_methods(grid)} realization: standard_deviation",
+        "cell_methods": _methods(grid),
         "comment": "spread of the members of the ensemble; not a full uncertainty",
     }
 

@@ -22,6 +22,7 @@ import pandas as pd
 import xarray as xr
 
 from xflux.errors import DataError, XfluxWarning
+from xflux.metadata import ready_to_write
 
 #: The month (1..12) whose value stands in each of the twelve rows of a year, for LAI and EVI.
 STORED_MONTHS = (1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9)
@@ -50,6 +51,7 @@ _ATTRS: dict[str, dict[str, str]] = {
         "standard_name": "air_temperature",
         "long_name": "air temperature",
         "units": "degC",
+        "units_metadata": "temperature: on_scale",
     },
     "SW_IN": {
         "standard_name": "surface_downwelling_shortwave_flux_in_air",
@@ -198,7 +200,7 @@ def read_fluxnet_monthly(
     )
     for name in ("lat", "lon", "igbp", "climate", "role"):
         ds = ds.assign_coords({name: ("site", np.array([tower[name] for tower, _ in towers]))})
-    return _with_metadata(ds, drivers)
+    return ready_to_write(_with_metadata(ds, drivers))
 
 
 def calendar_order(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -317,6 +319,7 @@ def _with_metadata(ds: xr.Dataset, drivers: str) -> xr.Dataset:
         "standard_name": "time",
         "long_name": "month",
         "axis": "T",
+        "units_metadata": "leap_seconds: none",
         "comment": "the first day of the month that each mean covers, in local standard time",
     }
     ds["lat"].attrs = {
