@@ -34,6 +34,8 @@ LAYERS = (
     ("training",),
     ("inference",),
     ("model",),
+    ("fitting", "pretrained"),
+    ("evaluation", "display"),
     ("pretrained", "fitting"),
     ("evaluation",),
     ("accessor",),

@@ -39,6 +39,25 @@ class State(NamedTuple):
     weights: Tensor
 
 
+class SharedDropout(nn.Module):
+    """Dropout that takes the same units away at every step of a window.
+
+    After Gal and Ghahramani (2016, arXiv:1512.05287): a unit that is gone for a moment only can be
+    read from its neighbours in time.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Drop units of (B, T, H) in training; the rest is scaled up to keep the mean."""
+        if not self.training or self.share == 0.0:
+            return hidden
+        keep = torch.rand(len(hidden), 1, hidden.shape[-1], device=hidden.device) >= self.share
+        return hidden * (keep / (1.0 - self.share))
+
+
 class CTLSTM(nn.Module):
     """Concatenation LSTM: at every step the characteristics are joined to the drivers.
 
@@ -66,7 +85,7 @@ class CTLSTM(nn.Module):
     ) -> None:
         super().__init__()
         self.lstm = nn.LSTM(drivers + characteristics, hidden, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SharedDropout(dropout)
         self.heads = nn.Linear(hidden, outputs)
         with torch.no_grad():
             self.lstm.bias_hh_l0[hidden : 2 * hidden] = 1.0
@@ -135,7 +154,7 @@ class MeansNetwork(nn.Module):
         super().__init__()
         self.first = nn.Linear(drivers + means + characteristics, hidden)
         self.second = nn.Linear(hidden, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SharedDropout(dropout)
         self.heads = nn.Linear(hidden, outputs)
 
     def forward(self, drivers: Tensor, means: Tensor, characteristics: Tensor) -> Tensor:

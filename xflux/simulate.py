@@ -1,6 +1,7 @@
 """A simulated world with a known law: towers to learn from and a grid to predict, with no network.
 
-The formulas and the Earth they live on are in `xflux.simulated_law`. Here they become Datasets:
+The formulas are in `xflux.simulated_law`, the Earth in `xflux.simulated_earth`. Here they
+become Datasets:
 towers are placed and measured as towers are, with gaps and noise, and grids are made eagerly or
 lazily. The same seed gives the same numbers, whatever the chunks.
 """
@@ -15,6 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xflux import simulated_earth
 from xflux import simulated_law as law
 from xflux.errors import DataError
 from xflux.metadata import ready_to_write
@@ -119,7 +121,7 @@ def towers(
             "lon": ("site", places.lon),
             "elevation": ("site", places.elevation.astype(np.float32)),
             "igbp": ("site", np.array(law.IGBP)[places.igbp]),
-            "climate": ("site", law.climate_class(places)),
+            "climate": ("site", simulated_earth.climate_class(places)),
         },
     )
     ds.site.attrs.update(long_name="tower", cf_role="timeseries_id")
@@ -202,7 +204,7 @@ def grid(
             "lon": lon,
             "elevation": (_DIMS[1:], _spread(land, places.elevation.astype(np.float32), np.nan)),
             "igbp": (_DIMS[1:], _spread(land, np.array(law.IGBP)[places.igbp], "WAT")),
-            "climate": (_DIMS[1:], _spread(land, law.climate_class(places), "")),
+            "climate": (_DIMS[1:], _spread(land, simulated_earth.climate_class(places), "")),
         },
     )
     call = f"grid(shape={shape}, years={years}, time_step={time_step!r}, seed={seed})"
@@ -266,9 +268,9 @@ def _series(
 def _catalogue() -> law.Places:
     """Land points a degree apart on which towers may stand, nearly even in area."""
     lat, lon = np.meshgrid(np.arange(-54.5, 72), np.arange(-179.5, 180), indexing="ij")
-    keep = law.is_land(lat.ravel(), lon.ravel())
+    keep = simulated_earth.is_land(lat.ravel(), lon.ravel())
     keep &= np.arange(keep.size) * 0.618034 % 1 < np.cos(np.radians(lat.ravel()))
-    return law.earth(lat.ravel()[keep], lon.ravel()[keep])
+    return simulated_earth.earth(lat.ravel()[keep], lon.ravel()[keep])
 
 
 def _placed(sites: int, seed: int) -> law.Places:
@@ -291,7 +293,7 @@ def _placed(sites: int, seed: int) -> law.Places:
             point = rng.choice(np.flatnonzero(catalogue.igbp == kind[i]))
             lat[i] = catalogue.lat[point] + rng.uniform(-0.2, 0.2)
             lon[i] = catalogue.lon[point] + rng.uniform(-0.2, 0.2)
-    places = law.earth(np.round(lat, 4), np.round(lon, 4))
+    places = simulated_earth.earth(np.round(lat, 4), np.round(lon, 4))
     elevation = np.maximum(places.elevation + height, 1.0)
     warmth = places.warmth - 0.0052 * (elevation - places.elevation)
     return places._replace(igbp=kind, elevation=elevation, warmth=warmth)
@@ -317,8 +319,8 @@ class _World(NamedTuple):
 def _land(lat_bytes: bytes, lon_bytes: bytes) -> tuple[NDArray[np.bool_], law.Places]:
     """Return the land mask (lat, lon) of a block and its places."""
     lat, lon = np.meshgrid(np.frombuffer(lat_bytes), np.frombuffer(lon_bytes), indexing="ij")
-    land = law.is_land(lat.ravel(), lon.ravel())
-    return land.reshape(lat.shape), law.earth(lat.ravel()[land], lon.ravel()[land])
+    land = simulated_earth.is_land(lat.ravel(), lon.ravel())
+    return land.reshape(lat.shape), simulated_earth.earth(lat.ravel()[land], lon.ravel()[land])
 
 
 def _spread(land: NDArray[np.bool_], values: NDArray, sea: float | str) -> NDArray:
