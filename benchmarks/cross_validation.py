@@ -22,6 +22,7 @@ import xarray as xr
 
 import xflux
 from xflux import metrics
+from xflux.comparison import paired
 from xflux.evaluation import observations
 from xflux.fitting import fit_towers
 from xflux.schema import resolve
@@ -112,7 +113,7 @@ def report(
     for name in ("lightgbm", "ctlstm"):
         cells = []
         for t in TARGETS:
-            pair = metrics.paired(
+            pair = paired(
                 _scores(rmse[t]), _scores(reference[f"{name}_{t}"]), groups=groups
             )
             cells.append(

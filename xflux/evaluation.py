@@ -11,10 +11,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from xflux import metrics, splits
+from xflux.clusters import clusters
+from xflux.entities import entity_values
 from xflux.errors import DataError, ModelError, SchemaError
 from xflux.model import FluxModel
 from xflux.schema import Schema
-from xflux.towers import entity_values, to_canonical
+from xflux.towers import to_canonical
 from xflux.variables import BY_NAME, TARGETS
 
 
@@ -96,7 +98,7 @@ def groups_of(
     """
     latitude, longitude = places(ds, schema)
     if by == "site":
-        groups = splits.clusters(latitude, longitude)
+        groups = clusters(latitude, longitude)
         count = min(folds or 5, len(set(groups.tolist())))
         strata = entity_values(ds, schema, "igbp") if "igbp" in schema.matches else None
         fold = splits.folds(groups, n=count, seed=seed, strata=strata)
@@ -183,7 +185,7 @@ def cross_validate(
     )
     groups = None
     if by != "site" and {"lat", "lon"} <= set(schema.matches):
-        groups = splits.clusters(*places(ds, schema))
+        groups = clusters(*places(ds, schema))
     parts = []
     for k in range(len(names)):
         test = np.flatnonzero(fold == k)
@@ -221,7 +223,7 @@ def split(
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Two parts of a Dataset, whole clusters of entities at a time, stratified by land cover."""
     dim = entity_dim(schema)
-    groups = splits.clusters(*places(ds, schema), distance_km=distance_km)
+    groups = clusters(*places(ds, schema), distance_km=distance_km)
     strata = entity_values(ds, schema, "igbp") if "igbp" in schema.matches else None
     held = splits.holdout(groups, test=test, seed=seed, strata=strata)
     return ds.isel({dim: np.flatnonzero(~held)}), ds.isel({dim: np.flatnonzero(held)})

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from xflux import features, splits
 from xflux.checkpoint import Checkpoint, fingerprint, optimiser_tensors, restore
+from xflux.clusters import clusters
 from xflux.errors import DataError, TrainingDiverged
 from xflux.features import Inputs
 from xflux.losses import multi_loss
@@ -245,7 +246,7 @@ def spatial_validation(
     tuple of float
         One value an epoch; lower is better.
     """
-    groups = splits.clusters(towers.latitude, towers.longitude)
+    groups = clusters(towers.latitude, towers.longitude)
     fold = splits.folds(
         groups, n=folds, seed=settings.seed, weights=towers.labelled.sum(axis=1)
     )
@@ -367,8 +368,8 @@ def train_ensemble(
     if not len(tensors.records) or not float(tensors.weight.sum()):
         raise DataError("no step has both drivers and a target: nothing to learn from")
     kept = Checkpoint(checkpoint, fingerprint(tensors, inputs, settings))
-    clusters = len(set(splits.clusters(towers.latitude, towers.longitude).tolist()))
-    validated = validation_folds if clusters >= max(FEW_CLUSTERS, validation_folds) else 0
+    count = len(set(clusters(towers.latitude, towers.longitude).tolist()))
+    validated = validation_folds if count >= max(FEW_CLUSTERS, validation_folds) else 0
     bar = Bar((validated + settings.members) * settings.last_epoch, progress)
     curve: tuple[float, ...] = ()
     if validated:
