@@ -6,11 +6,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from xflux.model import FluxModel
 
 settings.register_profile(
     "default", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -81,3 +86,26 @@ def no_computes(
 ) -> Callable[[], AbstractContextManager[ComputeCount]]:
     """``with no_computes(): ...`` fails when dask computes anything in it."""
     return lambda: count_computes(0)
+
+
+@pytest.fixture(scope="session")
+def some_towers() -> xr.Dataset:
+    """Eight simulated towers over a year, daily, with noise, gaps and every driver."""
+    import xflux
+
+    return xflux.datasets.load("simulated-towers", sites=8, years=1, seed=1)
+
+
+@pytest.fixture(scope="session")
+def daily_model(some_towers: xr.Dataset) -> FluxModel:
+    """A daily model of two small members, trained for moments only."""
+    return some_towers.flux.train(members=2, epochs=2, hidden=8, progress=False)
+
+
+@pytest.fixture(scope="session")
+def monthly_model() -> FluxModel:
+    """A monthly model of two small members, trained for moments only."""
+    import xflux
+
+    towers = xflux.datasets.load("simulated-towers", sites=8, years=2, time_step="monthly")
+    return towers.flux.train(members=2, epochs=2, hidden=8, progress=False)

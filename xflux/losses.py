@@ -32,10 +32,10 @@ def multi_loss(
     spread: Tensor,
     shares: tuple[float, float, float],
 ) -> Tensor:
-    """Sum of the three fluxes' losses, each in units of its own spread.
+    r"""Sum of the three fluxes' losses, each in units of its own spread.
 
-    .. math:: L = \\sum_k s_k \\frac{\\sum w_k (\\hat y_k - y_k)^2}{\\sigma_k^2 \\sum w_k},
-       \\quad k \\in \\{GPP, Reco, NEE\\}
+    .. math:: L = \sum_k s_k \frac{\sum w_k (\hat y_k - y_k)^2}{\sigma_k^2 \sum w_k},
+       \quad k \in \{GPP, Reco, NEE\}
 
     with the predicted NEE being predicted Reco minus predicted GPP. The closure holds in
     physical units; it does not between z-scores, whose means and spreads differ by flux.

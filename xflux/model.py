@@ -31,6 +31,9 @@ FORMAT_VERSION = 1
 LIMIT = 512 * 2**20
 """Bytes: a larger file is not a model of xflux."""
 
+_WRONG = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What reading a description raises where it is not as `FluxModel.save` writes it."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FluxModel:
@@ -223,10 +226,9 @@ def parse_model(content: bytes, where: str) -> FluxModel:
         header = json.loads(content[8 : 8 + length])
         about, digest = header["__metadata__"]["xflux"], header["__metadata__"]["sha256"]
         tensors = load(content)
-    except (SafetensorError, KeyError, TypeError, ValueError, MemoryError) as error:
+    except (SafetensorError, MemoryError, RecursionError, *_WRONG) as error:
         raise ModelFileError(f"{damaged} ({type(error).__name__}: {error})") from error
-    numbers = {name.split(".", 1)[0] for name in tensors}
-    if not numbers or not all(re.fullmatch(r"\d{1,4}", number) for number in numbers):
+    if not tensors or not all(re.fullmatch(r"\d{1,4}\..+", name, re.ASCII) for name in tensors):
         raise ModelFileError(f"{damaged} (tensors of no member)")
     weights = ensemble.pack(ensemble.unpack(_plain(content)))
     if _digest(weights.data, about) != digest:
@@ -235,7 +237,7 @@ def parse_model(content: bytes, where: str) -> FluxModel:
         return _from_json(json.loads(about), weights)
     except ModelFileError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (RecursionError, *_WRONG) as error:
         raise ModelFileError(f"{damaged} ({type(error).__name__}: {error})") from error
 
 
@@ -281,29 +283,62 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
             if name in NAMES
         }
     )
-    model = FluxModel(
-        inputs=inputs, settings=settings, members=members, card=dict(about["card"])
-    )
+    model = FluxModel(inputs=inputs, settings=settings, members=members, card=dict(about["card"]))
     _check_shapes(model)
     return model
 
 
 def _check_shapes(model: FluxModel) -> None:
-    """The weights must fit the inputs: a file that passed its hash can still be hostile."""
+    """Everything must fit together: a file that passed its hash can still be hostile."""
     inputs = model.inputs
-    width = inputs.width + inputs.characteristic_width
     unknown = [name for name in inputs.derived if name not in features.DERIVED]
     if unknown:
         raise ModelFileError(f"the model derives {', '.join(unknown)}, which this xflux cannot")
     if inputs.time_step not in features.GAP_LIMIT:
         raise ModelFileError(f"the model has an unknown time step {inputs.time_step!r}")
-    if len(inputs.centre) != len(inputs.scale) or len(inputs.centre) != len(inputs.drivers) + len(
-        inputs.derived
+    columns = len(inputs.drivers) + len(inputs.derived)
+    ranges = (inputs.low, inputs.high)
+    if (
+        (len(inputs.centre), len(inputs.scale)) != (columns, columns)
+        or any(len(edge) != len(inputs.drivers) for edge in ranges)
+        or not np.isfinite(inputs.centre).all()
+        or not all(np.isfinite(c.centre) and 0 < c.scale < np.inf for c in inputs.characteristics)
+        or not all(0 < scale < np.inf for scale in inputs.scale)
     ):
         raise ModelFileError("the model's normalisation does not fit its inputs")
+    if not inputs.required or not set(inputs.required) <= set(inputs.drivers):
+        raise ModelFileError("the model needs drivers that are not among its drivers")
+    if model.settings.members != len(model.weights):
+        raise ModelFileError(
+            f"the model has {len(model.weights)} members, its description says "
+            f"{model.settings.members}"
+        )
     for weights in model.weights:
-        found = weights["recurrent.lstm.weight_ih_l0"].shape[-1]
-        if found != width:
-            raise ModelFileError(
-                f"the model's weights take {found} inputs, its description names {width}"
-            )
+        _check_weights(model, weights)
+
+
+def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    """Names, types and shapes must be those of a member; no memory is taken to tell."""
+    import torch
+
+    from xflux.networks import Member
+
+    inputs, hidden = model.inputs, model.settings.hidden
+    taken = weights["recurrent.lstm.weight_ih_l0"].shape[-1]
+    width = inputs.width + inputs.characteristic_width
+    if taken != width or weights["recurrent.heads.weight"].shape[-1] != hidden:
+        raise ModelFileError(
+            f"the model's weights take {taken} inputs, its description names {width}; or they "
+            f"are not of {hidden} hidden units, as it says"
+        )
+    with torch.device("meta"):
+        member = Member(inputs.width, len(inputs.drivers), inputs.characteristic_width, hidden)
+    expected = {name: tuple(tensor.shape) for name, tensor in member.state_dict().items()}
+    found = {name: values.shape for name, values in weights.items()}
+    if found != expected or any(values.dtype != np.float32 for values in weights.values()):
+        wrong = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+        raise ModelFileError(
+            f"the model's weights are not those of a member: {', '.join(wrong[:4]) or 'not float32'}"
+        )
+    if not all(np.isfinite(values).all() for values in weights.values()):
+        raise ModelFileError("the model's weights are not finite: its training diverged")
