@@ -199,7 +199,7 @@ class FluxAccessor:
         >>> sorted(grid.flux.predict().data_vars)
         ['GPP', 'GPP_std', 'NEE', 'NEE_std', 'Reco', 'Reco_std']
         """
-        from xflux.inference import align_characteristics
+        from xflux.alignment import align_characteristics
         from xflux.pretrained import model_for
 
         ds = self._ds

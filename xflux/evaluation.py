@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -149,7 +149,7 @@ def cross_validate(
     qc: float = 0.5,
     by_scale: bool = False,
     fold_of: npt.NDArray[np.int64] | None = None,
-    **training: Any,
+    training: Mapping[str, Any] | None = None,
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Predict every entity by a model that saw neither it nor its neighbours, and score that.
 
@@ -167,7 +167,7 @@ def cross_validate(
         Also by time scale.
     fold_of : numpy.ndarray, optional
         Shape (N,): folds of your own in place of ``by``.
-    **training
+    training : mapping, optional
         Passed to `xflux.fitting.fit_model`.
 
     Returns
@@ -192,7 +192,7 @@ def cross_validate(
         if not test.size:
             continue
         train = np.flatnonzero(splits.training_side(fold, fold=k, groups=groups))
-        model = fit_model(ds.isel({dim: train}), schema, qc=qc, **{"seed": seed, **training})
+        model = fit_model(ds.isel({dim: train}), schema, qc=qc, **{"settings": {"seed": seed}, **(training or {})})
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*classes that the model has not seen.*")
             parts.append((test, model.predict(ds.isel({dim: test}), schema)))

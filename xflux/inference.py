@@ -1,14 +1,14 @@
 """Prediction of any layout of entities, eager or lazy.
 
 A block is some entities over their whole series. `predict_block` takes a block of the input's own
-arrays to fluxes: units, ranges, gaps, derived drivers, normalisation, every member, mean and spread.
+arrays to fluxes: units, ranges, gaps, derived drivers, normalisation, all members, mean and spread.
 Eager data are walked in blocks; dask data become one task a block, and nothing is computed before.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,12 @@ import xarray as xr
 
 from xflux import ensemble, features, metadata, timestep
 from xflux.ensemble import Members
-from xflux.errors import DataError, ModelError, SchemaError, XfluxWarning
+from xflux.entities import characteristic_values, entity_labels, without_time
+from xflux.errors import DataError, ModelError, XfluxWarning
 from xflux.features import Array, Inputs, Mask
 from xflux.schema import Match, Schema
-from xflux.towers import entity_values, to_canonical
-from xflux.variables import TARGETS
+from xflux.towers import to_canonical, to_step, warn_derived
+from xflux.variables import BY_NAME, TARGETS
 
 CELLS = 1024
 """Entities whose network inputs are in memory at a time."""
@@ -110,16 +111,15 @@ def predict(
         stacked = _lazy(plan, weights, days, fraction, arrays, static_arrays, lead)
     else:
         stacked = _eager(plan, weights, days, fraction, arrays, static_arrays, lead)
+        _warn_absent(plan, entity_labels(ds, schema.entity_dims), arrays, stacked[0])
     return _dress(ds, schema, plan, stacked, names, count, source, version, weights)
 
 
-def _plan(
-    ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str
-) -> Plan:
+def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str) -> Plan:
     present = tuple(name for name in inputs.drivers if name in schema.drivers)
     needed = [*inputs.required, *(item.name for item in inputs.characteristics), "lat"]
+    schema.require([*needed, *present, *schema.disputed(inputs.drivers)], task="prediction")
     used = [name for name in present if name in schema.matches]
-    schema.require([*needed, *used], task="prediction")
     if schema.time_step != inputs.time_step:
         raise ModelError(_other_step(schema, inputs))
     missing = [name for name in inputs.optional if name not in present]
@@ -131,6 +131,8 @@ def _plan(
             stacklevel=5,
         )
     derived = tuple(name for name in present if name in schema.derivable)
+    if derived:
+        warn_derived(schema)
     raw = dict.fromkeys((*used, *(s for name in derived for s in schema.derivable[name])))
     statics = dict.fromkeys((*(item.name for item in inputs.characteristics), "lat"))
     drivers = tuple(schema.matches[name] for name in raw)
@@ -152,8 +154,11 @@ def _other_step(schema: Schema, inputs: Inputs) -> str:
     finer = {"sub-daily": 0, "daily": 1, "weekly": 2, "monthly": 3, "yearly": 4}
     text = f"the model is {inputs.time_step}, the Dataset is {schema.time_step}"
     if finer.get(str(schema.time_step), 0) < finer[inputs.time_step]:
-        return f"{text}: " + timestep.RESAMPLE[inputs.time_step].format(time=schema.time)
-    return f"{text}: give {inputs.time_step} drivers, or a {schema.time_step} model"
+        return f"{text}: {to_step(schema, inputs.time_step)}"
+    other = f' or model = xflux.load_model("{schema.time_step}")'
+    return f"{text}: give {inputs.time_step} drivers," + (
+        other if schema.time_step in timestep.RESAMPLE else " or another model"
+    )
 
 
 def _arrays(
@@ -166,13 +171,7 @@ def _arrays(
     drivers = [chosen[match.variable].variable for match in plan.drivers]
     statics = []
     for match in plan.statics:
-        array = ds[match.variable]
-        if schema.time_dim in array.dims:
-            sizes = tuple(ds.sizes[dim] for dim in schema.entity_dims)
-            values = entity_values(ds, schema, match.name).reshape(sizes)
-            statics.append(xr.Variable(schema.entity_dims, values))
-        else:
-            statics.append(array.variable)
+        statics.append(without_time(ds, schema, match.name).variable)
     _warn_unknown(plan, statics)
     return drivers, statics
 
@@ -222,6 +221,38 @@ def _eager(
         where = (slice(None),) * len(lead) + ((slice(start, start + slab),) if entity_dims else ())
         result[where] = block
     return result
+
+
+def _warn_absent(
+    plan: Plan, labels: Sequence[str], drivers: list[xr.Variable], flux: Array
+) -> None:
+    """Name the entities that have no prediction because one of their drivers has no value."""
+    shape = flux.shape[(1 if plan.members else 0) :]
+    first = flux[0] if plan.members else flux
+    nothing = np.isnan(first).all(axis=-1).reshape(-1)
+    if not nothing.any() or not shape[-1]:
+        return
+    sizes = dict(zip(plan.layout, shape, strict=True))
+    found = {}
+    for match, names, variable in zip(plan.drivers, plan.dims, drivers, strict=True):
+        if match.name in found:
+            continue
+        values = _to_layout(_unmasked(np.asanyarray(variable.values)), names, plan.layout, sizes)
+        found[match.name] = np.isfinite(values).any(axis=-1).reshape(-1)
+    land = np.zeros(len(nothing), dtype=bool)
+    for name in set(plan.inputs.required) & set(found):
+        land |= found[name]
+    for match in plan.drivers:
+        gone = np.flatnonzero(nothing & land & ~found[match.name])
+        if gone.size:
+            named = ", ".join(labels[i] for i in gone[:8]) + (", ..." if gone.size > 8 else "")
+            warnings.warn(
+                f"{match.variable!r} ({match.name}) has no value at {gone.size} entities "
+                f"({named}): there is no prediction for them; give it, or predict them without, "
+                f'ds.drop_vars("{match.variable}")',
+                XfluxWarning,
+                stacklevel=5,
+            )
 
 
 def _all_dims(plan: Plan, statics: list[xr.Variable]) -> tuple[tuple[str, ...], ...]:
@@ -309,9 +340,8 @@ def predict_block(
         Values are out of their plausible range.
     """
     entity_dims = plan.layout[:-1]
-    sizes: dict[str, int] = {}
-    for array, names in zip(arrays, dims, strict=True):
-        sizes |= dict(zip(names, array.shape, strict=True))
+    arrays = tuple(_unmasked(array) for array in arrays)
+    sizes = _sizes(arrays, dims)
     shape = tuple(sizes[dim] for dim in entity_dims)
     count, steps = int(np.prod(shape, dtype=np.int64)), len(fraction)
     split = len(plan.drivers)
@@ -334,6 +364,23 @@ def predict_block(
             plan, weights, [t[cells] for t in timed], [s[cells] for s in fixed], days, fraction
         )
     return result.reshape((*lead, *shape, steps))
+
+
+def _unmasked(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """A masked array as plain numbers, NaN where it is masked; anything else as it is."""
+    if not isinstance(array, np.ma.MaskedArray) or array.dtype.kind not in "fiub":
+        return np.ma.getdata(array)
+    number = array if array.dtype.kind == "f" else array.astype(np.float64)
+    return np.asarray(np.ma.filled(number, np.nan))
+
+
+def _sizes(
+    arrays: Sequence[npt.NDArray[np.generic]], dims: tuple[tuple[str, ...], ...]
+) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for array, names in zip(arrays, dims, strict=True):
+        sizes |= dict(zip(names, array.shape, strict=True))
+    return sizes
 
 
 def _to_layout(
@@ -371,7 +418,10 @@ def _predict_cells(
         match.name: to_canonical(array, match.conversion, days)
         for match, array in zip(plan.drivers, timed, strict=True)
     }
-    statics = {match.name: array for match, array in zip(plan.statics, fixed, strict=True)}
+    statics = {
+        match.name: characteristic_values(match, array)
+        for match, array in zip(plan.statics, fixed, strict=True)
+    }
     problems = [
         text
         for match in plan.drivers
@@ -452,80 +502,26 @@ def _dress(
             realization=xr.Variable(
                 "realization",
                 np.arange(count, dtype=np.int32),
-                {"standard_name": "realization", "long_name": "member of the ensemble", "units": "1"},
+                {
+                    "standard_name": "realization",
+                    "long_name": "member of the ensemble",
+                    "units": "1",
+                },
             )
         )
     out.attrs = metadata.dataset_attributes(
-        ds.attrs, source=source, model=weights.sha256, version=version
+        ds.attrs,
+        source=source,
+        model=weights.sha256,
+        version=version,
+        converted=[_converted(m) for m in plan.drivers if m.conversion != (1.0, 0.0, False)],
     )
     return metadata.ready_to_write(out)
 
 
+def _converted(match: Match) -> str:
+    return f"{match.variable} from {match.units} to {BY_NAME[match.name].units}"
+
+
 def _indexes(ds: xr.Dataset, coords: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
     return {name: index for name, index in ds.xindexes.items() if name in coords}
-
-
-def align_characteristics(
-    ds: xr.Dataset, given: xr.Dataset, *, tolerance: float | None
-) -> xr.Dataset:
-    """Put characteristics of another Dataset beside the drivers, without losing an entity.
-
-    Parameters
-    ----------
-    ds : xr.Dataset
-        Drivers.
-    given : xr.Dataset
-        Characteristics on the same entity dimensions.
-    tolerance : float, optional
-        Coordinates that differ by no more than this are the same place.
-
-    Returns
-    -------
-    xr.Dataset
-        ``ds`` with the characteristics; its coordinates are kept.
-
-    Raises
-    ------
-    SchemaError
-        The coordinates differ: nothing is joined silently.
-    """
-    problems = []
-    for dim in given.dims:
-        if dim not in ds.dims:
-            problems.append(
-                f"characteristics have the dimension {dim!r}, which the drivers have not "
-                f"({', '.join(map(str, ds.dims))}): rename it"
-            )
-        elif dim in ds.coords and dim in given.coords:
-            problems += _differences(ds, given, dim, tolerance)
-        elif ds.sizes[dim] != given.sizes[dim]:
-            problems.append(f"{dim!r} has {ds.sizes[dim]} entries in the drivers and "
-                            f"{given.sizes[dim]} in the characteristics")  # fmt: skip
-    if problems:
-        raise SchemaError(problems, where="the characteristics")
-    same = given.assign_coords({dim: ds[dim] for dim in given.dims if dim in ds.coords})
-    return ds.assign({n: v for n, v in same.data_vars.items() if n not in ds.dims})
-
-
-def _differences(
-    ds: xr.Dataset, given: xr.Dataset, dim: Hashable, tolerance: float | None
-) -> list[str]:
-    ours, theirs = ds[dim].values, given[dim].values
-    if ours.shape == theirs.shape and (ours == theirs).all():
-        return []
-    if ours.shape != theirs.shape:
-        return [f"{dim!r} has {ours.size} entries in the drivers and {theirs.size} in the "
-                "characteristics: select or interpolate them to the same places"]  # fmt: skip
-    if ours.dtype.kind not in "fiu" or theirs.dtype.kind not in "fiu":
-        return [f"{dim!r} names other entities, or in another order: "
-                f'given = given.sel({dim}=ds["{dim}"])']  # fmt: skip
-    largest = float(np.abs(ours - theirs).max())
-    if tolerance is not None and largest <= tolerance:
-        return []
-    turned = np.allclose(np.sort(ours % 360), np.sort(theirs % 360), atol=1e-6)
-    if "lon" in str(dim) and turned and largest > 1:
-        return [f"{dim!r} runs from {ours.min():g} to {ours.max():g} in the drivers and from "
-                f"{theirs.min():g} to {theirs.max():g} in the characteristics: turn one, given = "
-                f'given.assign_coords({dim}=given["{dim}"] % 360).sortby("{dim}")']  # fmt: skip
-    return [f"{dim!r} differs by up to {largest:g} between drivers and characteristics: pass "
-            f"tolerance={largest:.1g} if these are the same places"]  # fmt: skip

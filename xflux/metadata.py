@@ -9,7 +9,7 @@ and net ecosystem exchange as a mass flux have none.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,11 +73,21 @@ def _methods(grid: bool) -> str:
 
 
 def dataset_attributes(
-    inherited: Mapping[Hashable, Any], *, source: str, model: str, version: str
+    inherited: Mapping[Hashable, Any],
+    *,
+    source: str,
+    model: str,
+    version: str,
+    converted: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Attributes of the whole prediction; of the input's only history and feature type stay."""
+    """Attributes of the whole prediction; of the input's only history and feature type stay.
+
+    ``converted`` names the drivers whose units were converted, for the history.
+    """
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     line = f"{now}: ds.flux.predict() of xflux {version}, model sha256 {model[:16]}"
+    if converted:
+        line += f"; converted {', '.join(converted)}"
     earlier = str(inherited.get("history", "")).strip()
     attributes: dict[str, Any] = {
         "Conventions": CONVENTIONS,

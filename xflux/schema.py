@@ -1,8 +1,8 @@
 """What is what in a Dataset: drivers, characteristics, targets, units, layout and time step.
 
-`resolve` looks at names and metadata only, never at the values, so it computes nothing on lazy data.
-It collects every problem; `Schema.require` raises those that stand in the way of a task, in one
-error.
+`resolve` looks at names and metadata only, never at the values, so it computes nothing on lazy
+data. It collects every problem; `Schema.require` raises those that stand in the way of a task, in
+one error.
 """
 
 from __future__ import annotations
@@ -10,29 +10,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xflux import timestep, units, variables
-from xflux.errors import DataError, SchemaError, UnitsError, XfluxWarning
-from xflux.variables import Variable
+from xflux import timestep, variables
+from xflux.errors import DataError, SchemaError, XfluxWarning
+from xflux.matching import Match as Match
+from xflux.matching import candidates, custom_rows, units_text, with_units
+from xflux.variable import Variable
 
 HUMIDITY = (("TD",), ("RH",), ("EA",), ("QA", "PA"))
 """What VPD can be derived from beside TA, the best first."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """One physical variable found in a Dataset, and how to bring it to xflux's unit."""
-
-    name: str
-    variable: str
-    role: str
-    units: str | None
-    conversion: units.Conversion
-    found_by: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +127,10 @@ def _table_order(name: str) -> int:
 def _missing(name: str, available: tuple[str, ...]) -> str:
     row = variables.BY_NAME.get(name)
     if row is None:
-        return f'{name!r} is missing: name it, variables={{"{name}": "..."}}; found {_listing(available)}'
+        return (
+            f'{name!r} is missing: name it, variables={{"{name}": "..."}}; '
+            f"found {_listing(available)}"
+        )
     accepted = [alias for names in row.aliases.values() for alias in names]
     standard = f" or standard_name {row.standard_name!r}" if row.standard_name else ""
     return (
@@ -156,7 +148,7 @@ def _listing(names: tuple[str, ...]) -> str:
 def resolve(
     ds: xr.Dataset,
     *,
-    variables: Mapping[str, str] | None = None,  # noqa: A002
+    variables: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
     assume_units: bool = False,
 ) -> Schema:
@@ -207,8 +199,8 @@ def resolve(
     time, time_dim = _find_time(ds, problems)
     step = _time_step(ds, time, problems)
     matches: dict[str, Match] = {}
-    for row in (*_table(), *_custom_rows(ds, chosen, time_dim)):
-        found = _candidates(ds, row, chosen, problems)
+    for row in (*_table(), *custom_rows(ds, chosen, time_dim)):
+        found = candidates(ds, row, chosen, problems)
         if found is None:
             continue
         name, how = found
@@ -218,8 +210,8 @@ def resolve(
                 f'is taken for {row.name}: ds["{name}"].attrs["standard_name"] = '
                 f'"{row.standard_name}"'
             )
-        text = _units_text(ds[name], row, name, dict(units or {}), assume_units, problems, notes)
-        match = _with_units(ds[name], row, name, how, text, step, problems, notes)
+        text = units_text(ds[name], row, name, dict(units or {}), assume_units, problems, notes)
+        match = with_units(ds[name], row, name, how, text, step, problems, notes)
         if match is not None:
             matches[row.name] = match
     entity_dims = _layout(ds, matches, time_dim, problems)
@@ -239,20 +231,6 @@ def resolve(
 
 def _table() -> tuple[Variable, ...]:
     return variables.VARIABLES
-
-
-def _custom_rows(ds: xr.Dataset, chosen: Mapping[str, str], time_dim: str | None) -> list[Variable]:
-    """Rows for names that only the user knows: taken as they are, in the user's own unit."""
-    return [
-        Variable(
-            name=name,
-            role="driver" if time_dim in ds[target].dims else "characteristic",
-            quantity="dimensionless",
-            long_name=str(ds[target].attrs.get("long_name", name)),
-        )
-        for name, target in chosen.items()
-        if name not in variables.BY_NAME
-    ]
 
 
 def _find_time(ds: xr.Dataset, problems: dict[str, str]) -> tuple[str | None, str | None]:
@@ -291,132 +269,6 @@ def _time_step(ds: xr.Dataset, time: str | None, problems: dict[str, str]) -> st
     except DataError as error:
         problems["*time"] = str(error)
         return None
-
-
-def _candidates(
-    ds: xr.Dataset, row: Variable, chosen: Mapping[str, str], problems: dict[str, str]
-) -> tuple[str, str] | None:
-    """Find the one variable that a row of the table means: said, then by name, then by CF."""
-    if row.name in chosen:
-        return chosen[row.name], "said"
-    by_dialect = {
-        dialect: [name for name in names if name in ds.variables]
-        for dialect, names in row.aliases.items()
-    }
-    by_dialect = {dialect: names for dialect, names in by_dialect.items() if names}
-    if len({names[0] for names in by_dialect.values()}) == 1:
-        return next(iter(by_dialect.values()))[0], "name"
-    if not by_dialect:
-        standard = [
-            str(name)
-            for name, array in ds.variables.items()
-            if row.matches(array.attrs.get("standard_name"), array.attrs.get("cell_methods"))
-            and not str(name).endswith(("_QC", "_qc", "_bnds"))
-        ]
-        if len(standard) == 1:
-            return standard[0], "standard_name"
-        several = standard
-    else:
-        several = list(dict.fromkeys(name for names in by_dialect.values() for name in names))
-    if several:
-        problems[row.name] = (
-            f"{len(several)} variables could be {row.name} ({row.long_name}): "
-            f'{", ".join(several)}; choose one, variables={{"{row.name}": "{several[0]}"}}'
-        )
-    return None
-
-
-def _units_text(
-    array: xr.DataArray,
-    row: Variable,
-    name: str,
-    said: Mapping[str, str],
-    assume: bool,
-    problems: dict[str, str],
-    notes: dict[str, str],
-) -> str | None:
-    """The units of a variable: said, or written on it, or taken for granted; None where unknown."""
-    found = said.get(row.name, said.get(name, array.attrs.get("units")))
-    if found is not None:
-        return str(found)
-    if row.name not in variables.BY_NAME or array.dtype.kind not in "fiub":
-        return None
-    if row.quantity in units.UNITLESS:
-        return row.units
-    if assume:
-        notes[row.name] = (
-            f"{name!r} ({row.name}) has no units and is taken to be in {row.units}: to be sure, "
-            f'ds["{name}"].attrs["units"] = "{row.units}"'
-        )
-        return row.units
-    problems[row.name] = (
-        f"{name!r} ({row.name}) has no units: "
-        f'ds["{name}"].attrs["units"] = "{row.units}", '
-        f'or units={{"{row.name}": "{row.units}"}}, or assume_units=True'
-    )
-    return None
-
-
-def _with_units(
-    array: xr.DataArray,
-    row: Variable,
-    name: str,
-    how: str,
-    text: str | None,
-    step: str | None,
-    problems: dict[str, str],
-    notes: dict[str, str],
-) -> Match | None:
-    same = units.Conversion(1.0)
-    if row.role == "characteristic" and array.dtype.kind not in "fiu":
-        return _match(row, name, None, same, how)
-    if row.name not in variables.BY_NAME or row.name in variables.CATEGORIES:
-        return _match(row, name, text, same, how)
-    if row.role != "characteristic" and array.dtype.kind not in "fiub":
-        problems[row.name] = (
-            f"{name!r} ({row.name}) holds {array.dtype}, not numbers: "
-            f'ds["{name}"] = ds["{name}"].astype("float32")'
-        )
-        return None
-    if text is None:
-        return None
-    if (wrong := _wrong_direction(row, name, array.attrs)) is not None:
-        problems[row.name] = wrong
-        return None
-    try:
-        rule = units.on_step(units.conversion(text, row.quantity), text, step)
-    except UnitsError as error:
-        problems[row.name] = f"{name!r} ({row.name}): {error}; " + (
-            f'if the attribute is wrong, units={{"{row.name}": "{row.units}"}}'
-        )
-        return None
-    a_day = rule.per_step and step == "monthly" and not text.endswith("month-1")
-    if a_day and name in variables.MONTHLY_MEANS_PER_DAY:
-        rule = rule._replace(per_step=False)
-        notes[row.name] = (
-            f"{name!r} ({row.name}) in {text} is taken as a monthly mean of ERA5, an amount a "
-            f'day; for monthly sums say so, ds["{name}"].attrs["units"] = '
-            f'"{text.split(" of ")[0]} month-1"'
-        )
-    return _match(row, name, text, rule, how)
-
-
-def _match(row: Variable, name: str, text: str | None, rule: units.Conversion, how: str) -> Match:
-    return Match(
-        name=row.name, variable=name, role=row.role, units=text, conversion=rule, found_by=how
-    )
-
-
-def _wrong_direction(row: Variable, name: str, attrs: Mapping[Any, Any]) -> str | None:
-    """Check the CF ``positive`` attribute of a flux against xflux's sign."""
-    expected = {"NEE": "up", "GPP": "down", "Reco": "up"}.get(row.name)
-    positive = attrs.get("positive")
-    if expected is None or positive is None or positive == expected:
-        return None
-    return (
-        f"{name!r} ({row.name}) says positive={positive!r}, xflux expects {expected!r}: turn it, "
-        f'ds["{name}"] = -ds["{name}"]; ds["{name}"].attrs["positive"] = "{expected}"'
-    )
 
 
 def _layout(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -17,6 +19,33 @@ RESAMPLE = {
     "monthly": 'ds.resample({time}="MS").mean()',
 }
 """The line that brings a finer Dataset to each time step that xflux models."""
+
+
+def resample_line(time: str, step: str, *, amounts: Sequence[str] = ()) -> str:
+    """The line to type that brings a finer Dataset to a time step.
+
+    Parameters
+    ----------
+    time : str
+        Name of the time dimension.
+    step : str
+        ``"daily"`` or ``"monthly"``.
+    amounts : sequence of str
+        Variables that hold an amount per time step (mm, J m-2): they are summed, not averaged.
+
+    Examples
+    --------
+    >>> resample_line("time", "daily")
+    'ds = ds.resample(time="1D").mean()'
+    >>> resample_line("time", "daily", amounts=["tp"])
+    'ds = ds.resample(time="1D").mean().assign(ds[["tp"]].resample(time="1D").sum(skipna=False))'
+    """
+    line = "ds = " + RESAMPLE[step].format(time=time)
+    if not amounts:
+        return line
+    frequency = RESAMPLE[step].format(time=time).removeprefix("ds").removesuffix(".mean()")
+    listed = ", ".join(f'"{name}"' for name in amounts)
+    return f"{line}.assign(ds[[{listed}]]{frequency}.sum(skipna=False))"
 
 
 def _days_since_start(time: xr.DataArray) -> npt.NDArray[np.float64]:
@@ -48,7 +77,8 @@ def problem_of(time: xr.DataArray) -> str | None:
         )
     if values.size < MINIMUM_STEPS:
         return (
-            f"{values.size} time steps; at least {MINIMUM_STEPS} are needed to tell the time step"
+            f"{name!r} has {values.size} time steps; at least {MINIMUM_STEPS} are needed to tell "
+            "the time step: select a longer period"
         )
     if np.issubdtype(values.dtype, np.datetime64) and np.isnat(values).any():
         return f'{name!r} holds missing times: ds = ds.dropna("{name}")'
@@ -84,7 +114,9 @@ def time_step(time: xr.DataArray) -> str:
 
     Examples
     --------
-    >>> time_step(xr.date_range("2001-01-01", periods=14, freq="MS").to_series().to_xarray()["index"])
+    >>> time_step(
+    ...     xr.date_range("2001-01-01", periods=14, freq="MS").to_series().to_xarray()["index"]
+    ... )
     'monthly'
     """
     step = np.diff(_days_since_start(time))
@@ -117,7 +149,7 @@ def time_step(time: xr.DataArray) -> str:
         return "weekly"
     raise DataError(
         f"the steps of {name!r} (median {typical:g} days) are neither days nor months: "
-        + RESAMPLE["daily"].format(time=name)
+        + resample_line(name, "daily")
     )
 
 

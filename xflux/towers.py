@@ -16,10 +16,11 @@ import xarray as xr
 
 from xflux import features, timestep
 from xflux.batches import ENTITY, entity_blocks, stack_entities
+from xflux.entities import entity_labels, entity_values
 from xflux.errors import DataError, ModelError, SchemaError, XfluxWarning
 from xflux.features import Array, Characteristic, Inputs, Mask
 from xflux.schema import Schema
-from xflux.variables import BY_NAME, TARGETS
+from xflux.variables import BY_NAME, CATEGORIES, DRIVERS, TARGETS
 
 COMPULSORY = ("TA", "SW_IN")
 """Drivers that every model needs; each other one a model may learn to do without."""
@@ -107,12 +108,13 @@ def read_towers(
     DataError
         Values out of range, a driver missing at a whole tower, no labels, or too few.
     """
+    if not 0.0 <= qc <= 1.0:
+        raise ModelError(f"qc={qc:g} is no share of good steps: give one from 0 to 1, qc=0.5")
     wanted = tuple(drivers) if drivers is not None else schema.drivers
     described = _characteristics(schema, characteristics)
     fluxes = [name for name in TARGETS if name in schema.matches]
-    schema.require(
-        dict.fromkeys((*COMPULSORY, *wanted, *described, *fluxes, "lat")), task="training"
-    )
+    disputed = schema.disputed((*(DRIVERS if drivers is None else ()), *TARGETS, "NEE_QC"))
+    schema.require((*COMPULSORY, *wanted, *described, *fluxes, *disputed, "lat"), task="training")
     if not fluxes:
         raise SchemaError(
             ["no targets: at least one of GPP, Reco and NEE is needed, with labels of towers"],
@@ -122,15 +124,19 @@ def read_towers(
     names = dict.fromkeys((*wanted, *_sources(schema, wanted), *fluxes, "NEE_QC"))
     values = _load(ds, schema, [name for name in names if name in schema.matches])
     derived = {
-        name: features.vapour_pressure_deficit(values) for name in schema.derivable if name in wanted
+        name: features.vapour_pressure_deficit(values)
+        for name in schema.derivable
+        if name in wanted
     }
     if derived:
-        _warn_derived(schema)
+        warn_derived(schema)
     values |= derived
     labels = entity_labels(ds, schema.entity_dims)
     statics = {name: entity_values(ds, schema, name) for name in (*described, "lat")}
     longitude = (
-        entity_values(ds, schema, "lon") if "lon" in schema.matches else np.full(len(labels), np.nan)
+        entity_values(ds, schema, "lon")
+        if "lon" in schema.matches
+        else np.full(len(labels), np.nan)
     )
     assert schema.time is not None and schema.time_step is not None
     time = ds[schema.time]
@@ -157,19 +163,28 @@ def _characteristics(schema: Schema, said: Sequence[str] | None) -> tuple[str, .
 
 
 def _check_time_step(schema: Schema) -> None:
-    if schema.time_step not in ("daily", "monthly"):
-        raise ModelError(
-            f"the time step is {schema.time_step}; xflux learns daily and monthly fluxes: "
-            + timestep.RESAMPLE["daily"].format(time=schema.time)
-        )
+    if schema.time_step in timestep.RESAMPLE:
+        return
+    known = {"sub-daily": "daily", "weekly": "monthly"}.get(str(schema.time_step))
+    line = to_step(schema, known) if known else "give daily or monthly data"
+    raise ModelError(
+        f"the time step is {schema.time_step}; xflux learns daily and monthly fluxes: {line}"
+    )
+
+
+def to_step(schema: Schema, step: str) -> str:
+    """The line that brings a Dataset to a coarser time step: means, but sums of amounts a step."""
+    amounts = [m.variable for m in schema.matches.values() if m.conversion.per_step]
+    return timestep.resample_line(str(schema.time), step, amounts=amounts)
 
 
 def _sources(schema: Schema, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(s for name, needs in schema.derivable.items() if name in wanted for s in needs)
 
 
-def _warn_derived(schema: Schema) -> None:
-    source = schema.derivable["VPD"][1]
+def warn_derived(schema: Schema) -> None:
+    """Say that VPD comes from means, and what that means for its size."""
+    source = " and ".join(schema.derivable["VPD"][1:])
     warnings.warn(
         f"VPD is derived from {schema.time_step} means of TA and {source}; it comes out lower than "
         "the mean of hourly VPD: give VPD itself where you have it",
@@ -225,57 +240,6 @@ def to_canonical(
     return np.ascontiguousarray(number, dtype=np.float32)
 
 
-def entity_values(ds: xr.Dataset, schema: Schema, name: str) -> npt.NDArray[np.generic]:
-    """A characteristic as one value an entity, shape (N,), in C order of the entity dims.
-
-    Raises
-    ------
-    SchemaError
-        The variable changes in time.
-    """
-    match = schema.matches[name]
-    array = ds[match.variable]
-    if schema.time_dim in array.dims:
-        first = array.isel({schema.time_dim: 0}, drop=True)
-        changes = array.chunks is not None or not bool(
-            ((array == first) | (array.isnull() & first.isnull())).all()
-        )
-        if changes:
-            raise SchemaError(
-                [
-                    f"{match.variable!r} ({name}) changes in time, a characteristic does not: "
-                    f'ds["{match.variable}"] = ds["{match.variable}"].isel({schema.time_dim}=0)'
-                ]
-            )
-        array = first
-    sizes = {dim: ds.sizes[dim] for dim in schema.entity_dims}
-    missing = {dim: size for dim, size in sizes.items() if dim not in array.dims}
-    full = array.variable.set_dims({**missing, **dict(zip(array.dims, array.shape, strict=True))})
-    values = np.asarray(full.transpose(*sizes).values).reshape(-1)
-    if values.dtype.kind in "fiu":
-        values = values * match.conversion.factor + match.conversion.offset
-        problem = features.out_of_range(name, match.variable, values.astype(np.float32))
-        if problem:
-            raise SchemaError([problem])
-    return values
-
-
-def entity_labels(ds: xr.Dataset, entity_dims: tuple[str, ...]) -> tuple[str, ...]:
-    """A readable name for each entity: its coordinate values, or its position."""
-    if not entity_dims:
-        return ("the series",)
-    axes = [
-        ds[dim].values if dim in ds.coords else np.arange(ds.sizes[dim]) for dim in entity_dims
-    ]
-    if len(axes) == 1:
-        return tuple(str(value) for value in axes[0])
-    grid = np.meshgrid(*[np.arange(len(axis)) for axis in axes], indexing="ij")
-    return tuple(
-        ", ".join(f"{dim}={axis[i]}" for dim, axis, i in zip(entity_dims, axes, where, strict=True))
-        for where in zip(*(index.ravel() for index in grid), strict=True)
-    )
-
-
 def _targets(values: Mapping[str, Array], qc: float) -> Array:
     """GPP, Reco and NEE, shape (N, T, 3); the third from the other two where it is not there."""
     gpp, reco, nee = (values.get(name) for name in TARGETS)
@@ -290,14 +254,31 @@ def _targets(values: Mapping[str, Array], qc: float) -> Array:
     stacked = np.stack([empty if v is None else v for v in (gpp, reco, nee)], axis=-1)
     if "NEE_QC" in values:
         stacked[~(values["NEE_QC"] >= qc)] = np.nan
-    if gpp is not None and np.isfinite(gpp).any() and float(np.nanmedian(gpp)) < 0:
-        warnings.warn(
-            f"the median GPP is {float(np.nanmedian(gpp)):.3g} g m-2 d-1; xflux takes GPP as "
-            "positive uptake: if yours is negative, turn it, ds['GPP'] = -ds['GPP']",
-            XfluxWarning,
-            stacklevel=4,
-        )
+    _warn_signs(gpp, reco, nee)
     return stacked.astype(np.float32)
+
+
+def _warn_signs(gpp: Array | None, reco: Array | None, nee: Array | None) -> None:
+    """Say when fluxes seem to have the other sign: GPP and Reco positive, NEE = Reco - GPP."""
+    for name, flux in (("GPP", gpp), ("Reco", reco)):
+        if flux is not None and np.isfinite(flux).any() and float(np.nanmedian(flux)) < 0:
+            warnings.warn(
+                f"the median {name} is {float(np.nanmedian(flux)):.3g} g m-2 d-1; xflux takes it "
+                f'as positive: if yours has the other sign, turn it, ds["{name}"] = -ds["{name}"]',
+                XfluxWarning,
+                stacklevel=5,
+            )
+    if gpp is None or reco is None or nee is None:
+        return
+    same, turned = np.abs(nee - (reco - gpp)), np.abs(nee + (reco - gpp))
+    both = np.isfinite(same)
+    if both.any() and float(turned[both].sum()) < 0.5 * float(same[both].sum()):
+        warnings.warn(
+            "NEE looks like GPP - Reco; xflux takes NEE as Reco - GPP, positive to the "
+            'atmosphere: if yours is positive downwards, turn it, ds["NEE"] = -ds["NEE"]',
+            XfluxWarning,
+            stacklevel=5,
+        )
 
 
 def _checked(towers: Towers) -> Towers:
@@ -308,7 +289,7 @@ def _checked(towers: Towers) -> Towers:
     for name in COMPULSORY:
         usable &= np.isfinite(towers.drivers[name])
     labelled = towers.labelled
-    keep = labelled.any(axis=1)
+    keep = np.asarray(labelled.any(axis=1))
     for name in COMPULSORY:
         empty = ~np.isfinite(towers.drivers[name]).any(axis=1) & keep
         if empty.any():
@@ -338,7 +319,16 @@ def _checked(towers: Towers) -> Towers:
     if count < least:
         raise DataError(
             f"only {count} steps with labels; at least {least} are needed to train a "
-            f"{towers.time_step} model"
+            f"{towers.time_step} model: give longer series or more entities, or use a bundled one, "
+            f'xflux.load_model("{towers.time_step}")'
+        )
+    year = {"daily": 365, "monthly": 12}[towers.time_step]
+    if count < year:
+        warnings.warn(
+            f"only {count} steps with labels, less than a year of one entity: the model will not "
+            f'know the seasons; xflux.load_model("{towers.time_step}") does',
+            XfluxWarning,
+            stacklevel=5,
         )
     return kept
 
@@ -347,7 +337,7 @@ def _warn_whole_gaps(towers: Towers) -> None:
     for name, values in towers.drivers.items():
         if name in COMPULSORY:
             continue
-        empty = ~np.isfinite(values).any(axis=1)
+        empty = np.asarray(~np.isfinite(values).any(axis=1))
         if empty.any() and not empty.all():
             warnings.warn(
                 f"driver {name} is missing at {_some(towers.labels, empty)}; the model learns "
@@ -369,8 +359,8 @@ def describe_inputs(
 ) -> Inputs:
     """Choose the columns of a model and learn their normalisation from its towers.
 
-    A driver that is missing everywhere is left out; a characteristic of text or integers
-    becomes a category of the classes that occur.
+    A driver that is missing everywhere is left out; a characteristic of text, or one that is
+    known to be a class, becomes a category of the classes that occur.
     """
     present = tuple(name for name, values in towers.drivers.items() if np.isfinite(values).any())
     inputs = Inputs(
@@ -387,6 +377,7 @@ def describe_inputs(
     used = np.ones(towers.targets.shape[:2], dtype=bool)
     for name in inputs.required:
         used &= np.isfinite(towers.drivers[name])
+    _warn_constant(towers, present, used)
     return features.fit(
         inputs,
         towers.drivers,
@@ -397,8 +388,22 @@ def describe_inputs(
     )
 
 
+def _warn_constant(towers: Towers, drivers: Sequence[str], used: Mask) -> None:
+    """A driver that never varies teaches nothing; its normalisation keeps a scale of 1."""
+    for name in drivers:
+        values = towers.drivers[name][used]
+        values = values[np.isfinite(values)]
+        if values.size and float(values.max()) == float(values.min()):
+            warnings.warn(
+                f"driver {name} is {float(values[0]):g} at every step of every entity: nothing can "
+                f"be learnt from it; leave it out, drivers={[n for n in drivers if n != name]}",
+                XfluxWarning,
+                stacklevel=5,
+            )
+
+
 def _describe(name: str, values: npt.NDArray[np.generic]) -> Characteristic:
-    if values.dtype.kind in "OUSTb":
+    if name in CATEGORIES or values.dtype.kind in "OUSTb":
         classes = sorted(c for c in set(features.as_text(values)) if c not in ("", "nan", "None"))
         return Characteristic(name=name, classes=tuple(classes))
     return Characteristic(name=name, absolute=name == "lat")

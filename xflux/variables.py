@@ -13,103 +13,18 @@ doi:10.1002/qj.3803); CMIP6 (Eyring et al. 2016, doi:10.5194/gmd-9-1937-2016).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
-from xflux.units import CANONICAL
-
-Role = Literal["driver", "characteristic", "target", "quality", "precursor"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variable:
-    """One physical variable: how to find it, its unit inside xflux, and its plausible range."""
-
-    name: str
-    role: Role
-    quantity: str
-    long_name: str
-    standard_name: str | None = None
-    standard_names: tuple[str, ...] = ()
-    misspelt: tuple[str, ...] = ()
-    cell_methods: str = "time: mean"
-    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    low: float = float("-inf")
-    high: float = float("inf")
-    hints: tuple[tuple[float, float, str], ...] = ()
-
-    @property
-    def units(self) -> str:
-        """Unit of this variable inside xflux."""
-        return CANONICAL[self.quantity]
-
-    @property
-    def known_standard_names(self) -> tuple[str, ...]:
-        """CF standard names by which this variable is recognised."""
-        own = (self.standard_name,) if self.standard_name else ()
-        return own + self.standard_names
-
-    def matches(self, standard_name: str | None, cell_methods: str | None) -> bool:
-        """Whether a standard name and cell methods describe this variable.
-
-        Daily mean, minimum and maximum temperature share one standard name: the
-        ``cell_methods`` attribute tells them apart (CF 1.11, section 7.3).
-        """
-        if standard_name not in self.known_standard_names:
-            return False
-        statistic = next((m for m in ("minimum", "maximum") if m in (cell_methods or "")), "mean")
-        wanted = next((m for m in ("minimum", "maximum") if m in self.cell_methods), "mean")
-        return statistic == wanted
-
-    def explain(self, low: float, high: float) -> str:
-        """Say what values from ``low`` to ``high`` look like when they are out of range."""
-        for at_least, at_most, words in self.hints:
-            if at_least <= (high if high > self.high else low) <= at_most:
-                return words
-        return "check the units and the fill value"
-
-
-_KEEP = 'mask it, ds["{variable}"] = ds["{variable}"].where(ds["{variable}"] '
-_FILL = (
-    (-10000.0, -9990.0, f"looks like a fill value: {_KEEP}> -9990)"),
-    (-7000.0, -6990.0, f"looks like a fill value: {_KEEP}> -6990)"),
-    (1e15, float("inf"), f"looks like a fill value: {_KEEP}< 1e15)"),
-)
-_KELVIN = (150.0, 350.0, 'looks like kelvin: ds["{variable}"].attrs["units"] = "K"')
-_ABSOLUTE = (
-    -400.0,
-    -180.0,
-    'looks like degrees Celsius called kelvin: ds["{variable}"].attrs["units"] = "degC"',
-)
-_JOULE = (
-    1e4,
-    1e14,
-    'looks like energy per step, not a flux: ds["{variable}"].attrs["units"] = "J m-2"',
-)
-_PASCAL = (100.0, 12000.0, 'looks like pascal: ds["{variable}"].attrs["units"] = "Pa"')
-_MODIS = (
-    15.0,
-    255.0,
-    "looks like unscaled MODIS (0-100, fills 249-255): mask the fills and scale, "
-    'ds["{variable}"] = ds["{variable}"].where(ds["{variable}"] < 249) * 0.1',
-)
-_SCALED = (
-    1.5,
-    32767.0,
-    'looks like unscaled MODIS: ds["{variable}"] = ds["{variable}"] * 0.0001, its fills masked',
-)
-_FRACTION = (
-    1.01,
-    255.0,
-    "looks like unscaled MODIS (0-100, fills 249-255): mask the fills and scale, "
-    'ds["{variable}"] = ds["{variable}"].where(ds["{variable}"] < 249) * 0.01',
-)
-_PERCENT = (115.0, 12000.0, 'looks like percent called 1: ds["{variable}"].attrs["units"] = "%"')
-_FLAGS = (
-    1.0,
-    100.0,
-    "looks like flags, not a share from 0 (all filled) to 1 (all measured); where 0 and 1 are the "
-    'good flags, ds["{variable}"] = (ds["{variable}"] <= 1).astype("float32")',
+from xflux.variable import (
+    ABSOLUTE,
+    FILL,
+    FLAGS,
+    FRACTION,
+    JOULE,
+    KELVIN,
+    MODIS,
+    PASCAL,
+    PERCENT,
+    SCALED,
+    Variable,
 )
 
 
@@ -124,7 +39,7 @@ def _temperature(name: str, long_name: str, methods: str, **aliases: tuple[str, 
         aliases=aliases,
         low=-95.0,
         high=65.0,
-        hints=(*_FILL, _KELVIN, _ABSOLUTE),
+        hints=(*FILL, KELVIN, ABSOLUTE),
     )
 
 
@@ -186,7 +101,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=-25.0,
         high=600.0,
-        hints=(*_FILL, _JOULE),
+        hints=(*FILL, JOULE),
     ),
     Variable(
         name="VPD",
@@ -202,7 +117,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=-1.0,
         high=100.0,
-        hints=(*_FILL, _PASCAL),
+        hints=(*FILL, PASCAL),
     ),
     Variable(
         name="P",
@@ -234,7 +149,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=-0.5,
         high=1900.0,
-        hints=_FILL,
+        hints=FILL,
     ),
     Variable(
         name="LAI",
@@ -250,7 +165,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=-0.01,
         high=15.0,
-        hints=(*_FILL, _MODIS),
+        hints=(*FILL, MODIS),
     ),
     Variable(
         name="EVI",
@@ -260,7 +175,7 @@ VARIABLES: tuple[Variable, ...] = (
         aliases={"xflux": ("EVI",), "modis": ("evi", "500m_16_days_EVI", "250m_16_days_EVI")},
         low=-0.5,
         high=1.3,
-        hints=(*_FILL, _SCALED),
+        hints=(*FILL, SCALED),
     ),
     Variable(
         name="NDVI",
@@ -271,7 +186,7 @@ VARIABLES: tuple[Variable, ...] = (
         aliases={"xflux": ("NDVI",), "modis": ("ndvi", "500m_16_days_NDVI")},
         low=-1.0,
         high=1.0,
-        hints=(*_FILL, _SCALED),
+        hints=(*FILL, SCALED),
     ),
     Variable(
         name="FAPAR",
@@ -286,7 +201,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=-0.01,
         high=1.01,
-        hints=(*_FILL, _FRACTION),
+        hints=(*FILL, FRACTION),
     ),
     # --- what drivers are derived from -----------------------------------------------------------
     Variable(
@@ -302,7 +217,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=-100.0,
         high=50.0,
-        hints=(*_FILL, _KELVIN, _ABSOLUTE),
+        hints=(*FILL, KELVIN, ABSOLUTE),
     ),
     Variable(
         name="RH",
@@ -315,7 +230,7 @@ VARIABLES: tuple[Variable, ...] = (
         aliases={"xflux": ("RH",), "cmip": ("hurs",)},
         low=-1.0,
         high=115.0,
-        hints=(*_FILL, _PERCENT),
+        hints=(*FILL, PERCENT),
     ),
     Variable(
         name="QA",
@@ -326,7 +241,7 @@ VARIABLES: tuple[Variable, ...] = (
         aliases={"xflux": ("QA",), "plumber2": ("Qair",), "cmip": ("huss",)},
         low=-1e-6,
         high=0.1,
-        hints=_FILL,
+        hints=FILL,
     ),
     Variable(
         name="PA",
@@ -344,7 +259,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=300.0,
         high=1150.0,
-        hints=_FILL,
+        hints=FILL,
     ),
     Variable(
         name="EA",
@@ -355,7 +270,7 @@ VARIABLES: tuple[Variable, ...] = (
         aliases={"xflux": ("EA",), "dvmdostem": ("vapor_press",)},
         low=-0.01,
         high=100.0,
-        hints=_FILL,
+        hints=FILL,
     ),
     # --- targets and their quality ---------------------------------------------------------------
     Variable(
@@ -378,7 +293,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=-40.0,
         high=70.0,
-        hints=_FILL,
+        hints=FILL,
     ),
     Variable(
         name="Reco",
@@ -398,7 +313,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=-40.0,
         high=70.0,
-        hints=_FILL,
+        hints=FILL,
     ),
     Variable(
         name="NEE",
@@ -413,7 +328,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=-60.0,
         high=60.0,
-        hints=_FILL,
+        hints=FILL,
     ),
     Variable(
         name="NEE_QC",
@@ -426,7 +341,7 @@ VARIABLES: tuple[Variable, ...] = (
         },
         low=0.0,
         high=1.0,
-        hints=(*_FILL, _FLAGS),
+        hints=(*FILL, FLAGS),
     ),
     # --- characteristics -------------------------------------------------------------------------
     Variable(
@@ -438,7 +353,7 @@ VARIABLES: tuple[Variable, ...] = (
         aliases={"xflux": ("lat", "latitude", "LAT", "Lat")},
         low=-90.0,
         high=90.0,
-        hints=_FILL,
+        hints=FILL,
     ),
     Variable(
         name="lon",
@@ -449,7 +364,7 @@ VARIABLES: tuple[Variable, ...] = (
         aliases={"xflux": ("lon", "longitude", "LON", "Lon")},
         low=-180.0,
         high=360.0,
-        hints=_FILL,
+        hints=FILL,
     ),
     Variable(
         name="igbp",
@@ -475,7 +390,7 @@ VARIABLES: tuple[Variable, ...] = (
         aliases={"xflux": ("elevation", "elev", "altitude")},
         low=-500.0,
         high=9000.0,
-        hints=_FILL,
+        hints=FILL,
     ),
 )
 
