@@ -53,8 +53,8 @@ def predict_folds(
             if not model_path.exists():
                 towers = read_towers(train, resolve(train))
                 fit_towers(
-                    towers, members=members, seed=seed, epochs=epochs,
-                    checkpoint=keep / f"fold{k}.checkpoint", progress=True, **settings,
+                    towers, epochs=epochs, checkpoint=keep / f"fold{k}.checkpoint", progress=True,
+                    settings={"members": members, "seed": seed, **settings},
                 ).save(model_path)  # fmt: skip
             model = xflux.load_model(model_path)
             sets = [
@@ -113,9 +113,7 @@ def report(
     for name in ("lightgbm", "ctlstm"):
         cells = []
         for t in TARGETS:
-            pair = paired(
-                _scores(rmse[t]), _scores(reference[f"{name}_{t}"]), groups=groups
-            )
+            pair = paired(_scores(rmse[t]), _scores(reference[f"{name}_{t}"]), groups=groups)
             cells.append(
                 f"{float(pair.difference):+.3f} [{float(pair.low):+.3f}, {float(pair.high):+.3f}] "
                 f"{int(pair.wins)}/{int(pair.n)}"

@@ -131,17 +131,14 @@ class FluxAccessor:
             self._ds,
             schema,
             method=method,
-            members=members,
-            seed=seed,
             epochs=epochs,
-            hidden=hidden,
             drivers=drivers,
             characteristics=characteristics,
             qc=qc,
             checkpoint=checkpoint,
             device=device,
             progress=progress,
-            **dict(settings or {}),
+            settings={"members": members, "seed": seed, "hidden": hidden, **(settings or {})},
         )
 
     def predict(
@@ -335,15 +332,20 @@ class FluxAccessor:
             seed=seed,
             qc=qc,
             by_scale=by_scale,
-            method=method,
-            members=members,
-            epochs=epochs,
-            hidden=hidden,
-            drivers=drivers,
-            characteristics=characteristics,
-            device=device,
-            progress=progress,
-            **dict(settings or {}),
+            training={
+                "method": method,
+                "epochs": epochs,
+                "drivers": drivers,
+                "characteristics": characteristics,
+                "device": device,
+                "progress": progress,
+                "settings": {
+                    "members": members,
+                    "seed": seed,
+                    "hidden": hidden,
+                    **(settings or {}),
+                },
+            },
         )
         return scores
 

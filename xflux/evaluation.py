@@ -80,9 +80,7 @@ def evaluate(
     xr.Dataset
         See `xflux.metrics.scores`.
     """
-    predicted = (
-        prediction if isinstance(prediction, xr.Dataset) else prediction.predict(ds, schema)
-    )
+    predicted = prediction if isinstance(prediction, xr.Dataset) else prediction.predict(ds, schema)
     observed = observations(ds, schema, qc=qc)
     scales = ("all", "seasonal", "anomaly", "between") if by_scale else None
     return metrics.scores(predicted, observed, time=str(schema.time_dim), scales=scales)
@@ -192,7 +190,7 @@ def cross_validate(
         if not test.size:
             continue
         train = np.flatnonzero(splits.training_side(fold, fold=k, groups=groups))
-        model = fit_model(ds.isel({dim: train}), schema, qc=qc, **{"settings": {"seed": seed}, **(training or {})})
+        model = fit_model(ds.isel({dim: train}), schema, qc=qc, **(training or {}))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*classes that the model has not seen.*")
             parts.append((test, model.predict(ds.isel({dim: test}), schema)))

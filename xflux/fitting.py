@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from xflux.settings import EPOCHS, WINDOW, Settings
 from xflux.towers import Towers, describe_inputs, read_towers
 
 if TYPE_CHECKING:
-    from xflux.training import Trained
+    from xflux.members import Trained
 
 METHODS = ("ct-lstm",)
 """Methods that `fit_model` trains."""
@@ -44,7 +44,7 @@ def fit_model(
     device: str | None = None,
     progress: bool | None = None,
     name: str = "own training",
-    **settings: Any,
+    settings: Mapping[str, Any] | None = None,
 ) -> FluxModel:
     """Train an ensemble on the towers of a Dataset.
 
@@ -68,7 +68,7 @@ def fit_model(
     progress : bool, optional
     name : str
         Name of the model on its card.
-    **settings
+    settings : mapping, optional
         Other fields of `xflux.settings.Settings`.
 
     Returns
@@ -90,7 +90,7 @@ def fit_model(
         device=device,
         progress=progress,
         name=name,
-        **settings,
+        settings=settings,
     )
 
 
@@ -103,10 +103,10 @@ def fit_towers(
     device: str | None = None,
     progress: bool | None = None,
     name: str = "own training",
-    **settings: Any,
+    settings: Mapping[str, Any] | None = None,
 ) -> FluxModel:
     """Train on towers that are in memory already; see `fit_model`."""
-    from xflux.training import train_ensemble
+    from xflux.members import train_ensemble
 
     window, spin_up = WINDOW[towers.time_step]
     chosen = Settings(
@@ -115,7 +115,7 @@ def fit_towers(
             "epochs": epochs or EPOCHS[towers.time_step],
             "window": window,
             "spin_up": spin_up,
-            **settings,
+            **(settings or {}),
         }
     )
     inputs = describe_inputs(towers, derived=DERIVED)

@@ -1,53 +1,27 @@
-"""Supervised training of the ensemble: spatial validation, then members on all towers."""
+"""Supervised training of one member: epochs of disturbed windows under the multi-loss."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from xflux import features, splits
-from xflux.checkpoint import Checkpoint, fingerprint, optimiser_tensors, restore
-from xflux.clusters import clusters
-from xflux.errors import DataError, TrainingDiverged
+from xflux import features
+from xflux.checkpoint import restore
+from xflux.errors import TrainingDiverged
 from xflux.features import Inputs
 from xflux.losses import multi_loss
 from xflux.networks import Member
-from xflux.settings import FEW_CLUSTERS, Settings
+from xflux.settings import Settings
 from xflux.towers import Towers
 from xflux.windows import Tensors, batches_in_epoch, epoch
 
 Weights = dict[str, Tensor]
 """Parameters and buffers of one member, by name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """Members and how they came about.
-
-    Attributes
-    ----------
-    members : tuple of dict
-        Weights of each member.
-    settings : Settings
-        With the epochs that were run.
-    losses : tuple of tuple of float
-        Mean loss of every epoch, by member.
-    validation : tuple of float
-        Loss on clusters kept out, by epoch; empty without spatial validation.
-    """
-
-    members: tuple[Weights, ...]
-    settings: Settings
-    losses: tuple[tuple[float, ...], ...]
-    validation: tuple[float, ...]
 
 
 @contextlib.contextmanager
@@ -64,9 +38,7 @@ def private_randomness(seed: tuple[int, ...]) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def to_tensors(
-    towers: Towers, inputs: Inputs, settings: Settings, device: torch.device
-) -> Tensors:
+def to_tensors(towers: Towers, inputs: Inputs, settings: Settings, device: torch.device) -> Tensors:
     """Assemble all towers for the network, on the device, once.
 
     The weight of an entity with n labelled steps is such that all of them together count as n to
@@ -225,215 +197,3 @@ def _one_epoch(
         if not math.isfinite(losses[-1]):
             return losses[-1]
     return float(np.mean(losses)) if losses else 0.0
-
-
-def spatial_validation(
-    towers: Towers,
-    inputs: Inputs,
-    settings: Settings,
-    *,
-    folds: int,
-    device: torch.device,
-    bar: Bar,
-) -> tuple[float, ...]:
-    """Loss on clusters kept out after every epoch, mean over folds.
-
-    One member a fold is trained on the other clusters with the whole schedule; the normalisation
-    is that of all towers, which holds no labels.
-
-    Returns
-    -------
-    tuple of float
-        One value an epoch; lower is better.
-    """
-    groups = clusters(towers.latitude, towers.longitude)
-    fold = splits.folds(
-        groups, n=folds, seed=settings.seed, weights=towers.labelled.sum(axis=1)
-    )
-    curves = []
-    for k in range(folds):
-        train = to_tensors(towers.subset(fold != k), inputs, settings, device)
-        test = to_tensors(towers.subset(fold == k), inputs, settings, device)
-        spread = target_spread(train)
-        curve: list[float] = []
-
-        def score(
-            done: int,
-            network: Member,
-            _: torch.optim.Optimizer,
-            __: float,
-            test: Tensors = test,
-            spread: Tensor = spread,
-            curve: list[float] = curve,
-        ) -> None:
-            curve.append(_score(network, test, inputs, settings, spread))
-            bar.step(f"validation {k + 1}/{folds}", curve[-1])
-
-        train_member(train, inputs, settings, 10_000 + k, after_epoch=score)
-        curves.append(curve)
-    return tuple(float(value) for value in np.mean(curves, axis=0))
-
-
-@torch.no_grad()
-def _score(
-    network: Member, test: Tensors, inputs: Inputs, settings: Settings, spread: Tensor
-) -> float:
-    """Loss on undisturbed windows."""
-    quiet = replace(
-        settings,
-        driver_offset=0.0,
-        characteristic_noise=0.0,
-        characteristic_dropout=0.0,
-        driver_dropout=0.0,
-        batch=64,
-    )
-    network.eval()
-    total, count = 0.0, 0.0
-    for batch in epoch(test, inputs, quiet, (0,)):
-        both, _ = network(batch.drivers, batch.characteristics)
-        predicted = both.mean(dim=0)
-        size = float((batch.weight > 0).sum())
-        loss = multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
-        total, count = total + float(loss) * size, count + size
-    return total / max(count, 1.0)
-
-
-class Bar:
-    """One progress bar over all epochs of all members; silent where nobody watches."""
-
-    def __init__(self, total: int, progress: bool | None) -> None:
-        self._bar = tqdm(total=total, unit="epoch", disable=None if progress is None else not progress)
-
-    def step(self, what: str, loss: float) -> None:
-        """One epoch further."""
-        self._bar.set_description(what, refresh=False)
-        self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        self._bar.update()
-
-    def skip(self, epochs: int) -> None:
-        """Epochs that a checkpoint had."""
-        self._bar.update(epochs)
-
-    def close(self) -> None:
-        """End the bar."""
-        self._bar.close()
-
-
-def choose_device(device: str | None) -> torch.device:
-    """The device asked for, else a GPU where there is one, else the CPU."""
-    if device is not None:
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def train_ensemble(
-    towers: Towers,
-    inputs: Inputs,
-    settings: Settings,
-    *,
-    validation_folds: int = 0,
-    checkpoint: str | os.PathLike[str] | None = None,
-    device: str | None = None,
-    progress: bool | None = None,
-) -> Trained:
-    """Train all members on all towers, after choosing the epochs by spatial validation.
-
-    Parameters
-    ----------
-    towers : Towers
-    inputs : Inputs
-        With their normalisation.
-    settings : Settings
-    validation_folds : int
-        Folds over clusters of towers for choosing the epochs; 0 keeps ``settings.epochs``. With
-        fewer than ten clusters the given epochs are kept.
-    checkpoint : path, optional
-        File that holds the state after every epoch; an interrupted training goes on from it, and
-        it is removed at the end.
-    device : str, optional
-        ``"cpu"``, ``"cuda"``; a GPU where there is one by default.
-    progress : bool, optional
-        Show a progress bar; by default only in a terminal or notebook.
-
-    Returns
-    -------
-    Trained
-
-    Raises
-    ------
-    TrainingDiverged, DataError, ModelError
-    """
-    place = choose_device(device)
-    tensors = to_tensors(towers, inputs, settings, place)
-    if not len(tensors.records) or not float(tensors.weight.sum()):
-        raise DataError("no step has both drivers and a target: nothing to learn from")
-    kept = Checkpoint(checkpoint, fingerprint(tensors, inputs, settings))
-    count = len(set(clusters(towers.latitude, towers.longitude).tolist()))
-    validated = validation_folds if count >= max(FEW_CLUSTERS, validation_folds) else 0
-    bar = Bar((validated + settings.members) * settings.last_epoch, progress)
-    curve: tuple[float, ...] = ()
-    if validated:
-        curve = _validated_once(kept, towers, inputs, settings, validated, place, bar)
-        settings = replace(settings, stop=int(np.argmin(curve)) + 1)
-    members, losses = [], []
-    for member in range(settings.members):
-        weights, history = _member(kept, tensors, inputs, settings, member, bar)
-        members.append(weights)
-        losses.append(history)
-    kept.remove()
-    bar.close()
-    return Trained(
-        members=tuple(members), settings=settings, losses=tuple(losses), validation=curve
-    )
-
-
-def _validated_once(
-    kept: Checkpoint,
-    towers: Towers,
-    inputs: Inputs,
-    settings: Settings,
-    folds: int,
-    device: torch.device,
-    bar: Bar,
-) -> tuple[float, ...]:
-    """The validation curve, from the checkpoint where it has one."""
-    if "member-1.curve" in kept.tensors:
-        bar.skip(folds * settings.last_epoch)
-        return tuple(float(v) for v in kept.tensors["member-1.curve"])
-    curve = spatial_validation(towers, inputs, settings, folds=folds, device=device, bar=bar)
-    kept.write(0, 0, [], {"member-1.curve": torch.tensor(curve, dtype=torch.float64)})
-    return curve
-
-
-def _member(
-    kept: Checkpoint,
-    tensors: Tensors,
-    inputs: Inputs,
-    settings: Settings,
-    member: int,
-    bar: Bar,
-) -> tuple[Weights, tuple[float, ...]]:
-    """One member, from the checkpoint as far as it has it."""
-    done = kept.finished(member)
-    if done is not None:
-        bar.skip(settings.last_epoch)
-        losses = done.pop("losses")
-        return done, tuple(float(v) for v in losses)
-    start, state = kept.current(member)
-    history = list(kept.losses) if start else []
-    bar.skip(start)
-
-    def after(
-        epochs: int, network: Member, optimiser: torch.optim.Optimizer, loss: float
-    ) -> None:
-        history.append(loss)
-        kept.write(member, epochs, history, optimiser_tensors(network, optimiser))
-        bar.step(f"member {member + 1}/{settings.members}", loss)
-
-    weights = train_member(
-        tensors, inputs, settings, member, start=start, kept=state, after_epoch=after
-    )
-    finished = {f"member{member}.{name}": tensor for name, tensor in weights.items()}
-    finished[f"member{member}.losses"] = torch.tensor(history, dtype=torch.float64)
-    kept.write(member + 1, 0, [], finished)
-    return weights, tuple(history)

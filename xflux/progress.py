@@ -1,0 +1,27 @@
+"""One style of progress bar everywhere."""
+
+from __future__ import annotations
+
+from tqdm.auto import tqdm
+
+
+class Bar:
+    """One progress bar over all epochs of all members; silent where nobody watches."""
+
+    def __init__(self, total: int, progress: bool | None) -> None:
+        hidden = None if progress is None else not progress
+        self._bar = tqdm(total=total, unit="epoch", disable=hidden)
+
+    def step(self, what: str, loss: float) -> None:
+        """One epoch further."""
+        self._bar.set_description(what, refresh=False)
+        self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        self._bar.update()
+
+    def skip(self, epochs: int) -> None:
+        """Epochs that a checkpoint had."""
+        self._bar.update(epochs)
+
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()
