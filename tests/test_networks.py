@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from xflux.networks import CTLSTM, SPANS, STRIDE, Member, RunningMeans, from_weights, readable_step
+from xflux.networks import CTLSTM, STRIDE, Member, RunningMeans, from_weights, readable_step
+from xflux.settings import SPANS as SPANS_OF
+
+SPANS = SPANS_OF["daily"]
 
 STEPS = 23
 
@@ -29,7 +32,7 @@ def member_and_inputs(seed: int, *, steps: int = 150) -> tuple[Member, Tensor, T
     """A random member in evaluation, drivers (3, steps, 6) and characteristics (3, 5)."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        member = Member(6, 4, 5, 8, dropout=0.5).eval().requires_grad_(False)
+        member = Member(6, 4, 5, 8, spans=(3.0, 30.0), dropout=0.5).eval().requires_grad_(False)
         member.spread.copy_(torch.tensor([3.0, 2.0]))
         return member, torch.randn(3, steps, 6), torch.randn(3, 5)
 
@@ -62,7 +65,7 @@ def means_in_loops(drivers: np.ndarray, span: float) -> np.ndarray:
 @pytest.mark.parametrize("steps", [1, STRIDE - 1, STRIDE, STRIDE + 1, 2 * STRIDE + 5])
 def test_running_means_equal_loops(steps: int) -> None:
     drivers = np.random.default_rng(steps).normal(size=(2, steps, 3))
-    running = RunningMeans()
+    running = RunningMeans(SPANS)
     start = torch.zeros(2, len(SPANS), 3), torch.zeros(len(SPANS))
     found = running(torch.from_numpy(drivers).float(), *start)[0].numpy()
     for b in range(2):
@@ -71,7 +74,7 @@ def test_running_means_equal_loops(steps: int) -> None:
 
 
 def test_running_means_of_a_constant_are_that_constant() -> None:
-    running = RunningMeans()
+    running = RunningMeans(SPANS)
     start = torch.zeros(1, len(SPANS), 2), torch.zeros(len(SPANS))
     found = running(torch.full((1, 200, 2), 4.5), *start)[0]
     torch.testing.assert_close(found, torch.full_like(found, 4.5), rtol=0, atol=5e-6)
@@ -156,5 +159,6 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(*noisy)
 
 
-def test_running_means_are_not_among_the_weights() -> None:
-    assert not [name for name in Member(6, 4, 5, 8).state_dict() if name.startswith("running")]
+def test_of_the_running_means_only_the_spans_are_among_the_weights() -> None:
+    names = Member(6, 4, 5, 8, spans=SPANS).state_dict()
+    assert [name for name in names if name.startswith("running")] == ["running.spans"]

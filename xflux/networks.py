@@ -13,9 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SPANS = (3.0, 7.0, 30.0, 90.0)
-"""Spans of the running means, in steps."""
-
 STRIDE = 64
 """Steps for which running means are computed at once."""
 
@@ -112,8 +109,13 @@ class RunningMeans(nn.Module):
         In steps.
     """
 
-    def __init__(self, spans: tuple[float, ...] = SPANS) -> None:
+    spans: Tensor
+    kernel: Tensor
+    fade: Tensor
+
+    def __init__(self, spans: tuple[float, ...]) -> None:
         super().__init__()
+        self.register_buffer("spans", torch.tensor(spans))
         decay = torch.exp(-1.0 / torch.tensor(spans, dtype=torch.float64))
         step = torch.arange(STRIDE, dtype=torch.float64)
         ago = (step[:, None] - step[None, :]).clamp(min=0)
@@ -179,8 +181,12 @@ class Member(nn.Module):
         The first columns, those of the drivers themselves, of which running means are taken.
     characteristics, hidden : int
         K and H; the network over means has twice as many units.
+    spans : tuple of float
+        Spans of the running means, in steps.
     dropout : float
     """
+
+    spread: Tensor
 
     def __init__(
         self,
@@ -189,15 +195,16 @@ class Member(nn.Module):
         characteristics: int,
         hidden: int,
         *,
+        spans: tuple[float, ...],
         outputs: int = 2,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.averaged, self.hidden = averaged, hidden
         self.recurrent = CTLSTM(drivers, characteristics, hidden, outputs=outputs, dropout=dropout)
-        self.running = RunningMeans()
+        self.running = RunningMeans(spans)
         self.direct = MeansNetwork(
-            drivers, averaged * len(SPANS), characteristics, 2 * hidden,
+            drivers, averaged * len(spans), characteristics, 2 * hidden,
             outputs=outputs, dropout=dropout,
         )  # fmt: skip
         self.register_buffer("spread", torch.ones(outputs))
@@ -208,8 +215,8 @@ class Member(nn.Module):
         return State(
             zeros(1, count, self.hidden),
             zeros(1, count, self.hidden),
-            zeros(count, len(SPANS), self.averaged),
-            zeros(len(SPANS)),
+            zeros(count, len(self.running.spans), self.averaged),
+            zeros(len(self.running.spans)),
         )
 
     def forward(
@@ -249,8 +256,9 @@ def from_weights(weights: Mapping[str, Tensor]) -> Member:
     """A member with given weights; its sizes follow from their shapes."""
     outputs, hidden = weights["recurrent.heads.weight"].shape
     joined = weights["recurrent.lstm.weight_ih_l0"].shape[1]
-    averaged = (weights["direct.first.weight"].shape[1] - joined) // len(SPANS)
-    member = Member(joined, averaged, 0, hidden, outputs=outputs)
+    spans = tuple(weights["running.spans"].tolist())
+    averaged = (weights["direct.first.weight"].shape[1] - joined) // len(spans)
+    member = Member(joined, averaged, 0, hidden, spans=spans, outputs=outputs)
     member.load_state_dict(dict(weights))
     return member
 

@@ -12,6 +12,9 @@ EPOCHS = {"daily": 20, "monthly": 60}
 WINDOW = {"daily": (365, 90), "monthly": (24, 12)}
 """Scored steps and spin-up steps of a training window, by time step."""
 
+SPANS = {"daily": (3.0, 7.0, 30.0, 90.0), "monthly": (2.0, 4.0, 12.0)}
+"""Spans of the running means of the drivers, in steps, by time step."""
+
 FEW_CLUSTERS = 10
 """With fewer clusters of towers, spatial validation says nothing and the default holds."""
 

@@ -16,7 +16,7 @@ from xflux.errors import TrainingDiverged
 from xflux.features import Inputs
 from xflux.losses import multi_loss
 from xflux.networks import Member
-from xflux.settings import Settings
+from xflux.settings import SPANS, Settings
 from xflux.towers import Towers
 from xflux.windows import Tensors, batches_in_epoch, epoch
 
@@ -84,6 +84,7 @@ def build_network(inputs: Inputs, settings: Settings) -> Member:
         len(inputs.drivers),
         inputs.characteristic_width,
         settings.hidden,
+        spans=SPANS[inputs.time_step],
         dropout=settings.dropout,
     )
 
