@@ -1,0 +1,72 @@
+"""LightGBM on drivers, lags and running means: what the networks are compared to.
+
+One row a labelled step. Trees see the same drivers and characteristics as the networks: the
+drivers of the step and of three steps before, their means over several spans, the season, |latitude|
+and the land cover as a category.
+"""
+
+from __future__ import annotations
+
+import lightgbm
+import numpy as np
+import pandas as pd
+
+from xflux.towers import Towers
+
+MEANS = {"daily": (7, 30, 90), "monthly": (3, 6, 12)}
+LAGS = (1, 2, 3)
+SETTINGS = {
+    "learning_rate": 0.05,
+    "num_leaves": 31,
+    "min_child_samples": 40,
+    "subsample": 0.7,
+    "subsample_freq": 1,
+    "colsample_bytree": 0.7,
+    "reg_lambda": 1.0,
+    "verbosity": -1,
+    "num_threads": 1,
+}
+ROUNDS = {"daily": {"GPP": 200, "Reco": 100}, "monthly": {"GPP": 200, "Reco": 120}}
+
+
+def table(towers: Towers) -> pd.DataFrame:
+    """Features of every step of every tower, N * T rows in C order."""
+    columns: dict[str, np.ndarray] = {}
+    for name, values in towers.drivers.items():
+        frame = pd.DataFrame(values.T)
+        columns[name] = values.ravel()
+        for lag in LAGS:
+            columns[f"{name} {lag} before"] = frame.shift(lag).to_numpy().T.ravel()
+        for span in MEANS[towers.time_step]:
+            mean = frame.rolling(span, min_periods=1).mean()
+            columns[f"{name} mean of {span}"] = mean.to_numpy().T.ravel()
+    steps = len(towers.year_fraction)
+    south = np.where(towers.latitude < 0, 0.5, 0.0)[:, None]
+    phase = 2 * np.pi * (towers.year_fraction[None, :] + south)
+    columns["season sin"] = np.sin(phase).ravel()
+    columns["season cos"] = np.cos(phase).ravel()
+    columns["|latitude|"] = np.repeat(np.abs(towers.latitude), steps)
+    columns["igbp"] = pd.Categorical(np.repeat(towers.characteristics["igbp"].astype(str), steps))
+    return pd.DataFrame(columns)
+
+
+def predict(train: Towers, test: Towers, *, seeds: int = 3) -> np.ndarray:
+    """GPP, Reco and NEE = Reco - GPP at the test towers, shape (N, T, 3); mean over seeds."""
+    seen, unseen = table(train), table(test)
+    classes = sorted({*seen.igbp.unique(), *unseen.igbp.unique()})
+    for frame in (seen, unseen):
+        frame["igbp"] = pd.Categorical(frame.igbp.astype(str), categories=classes)
+    fluxes = []
+    for k, target in enumerate(("GPP", "Reco")):
+        labels = train.targets[..., k].ravel()
+        chosen = np.isfinite(labels) & np.isfinite(train.drivers["TA"].ravel())
+        predictions = []
+        for seed in range(seeds):
+            model = lightgbm.LGBMRegressor(
+                n_estimators=ROUNDS[train.time_step][target], random_state=seed, **SETTINGS
+            )
+            model.fit(seen[chosen], labels[chosen])
+            predictions.append(model.predict(unseen))
+        fluxes.append(np.mean(predictions, axis=0).reshape(test.targets.shape[:2]))
+    gpp, reco = fluxes
+    return np.stack([gpp, reco, reco - gpp], axis=-1).astype(np.float32)
