@@ -240,8 +240,7 @@ def _find_time(ds: xr.Dataset, problems: dict[str, str]) -> tuple[str | None, st
     names = names or [
         str(name)
         for name, coord in ds.coords.items()
-        if coord.ndim == 1
-        and (np.issubdtype(coord.dtype, np.datetime64) or "datetime64" in str(coord.dtype))
+        if coord.ndim == 1 and "datetime64" in str(coord.dtype)
     ]
     names = names or [str(n) for n in ("time", "valid_time") if n in ds.coords or n in ds.dims]
     along = [name for name in names if name in ds.coords and ds[name].ndim == 1]

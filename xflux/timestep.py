@@ -64,8 +64,8 @@ def problem_of(time: xr.DataArray) -> str | None:
     values = time.values
     if isinstance(time.dtype, pd.DatetimeTZDtype) or "," in str(time.dtype):
         return (
-            f"time coordinate {name!r} has a time zone ({time.dtype}): drop it, "
-            f'ds["{name}"] = ds.indexes["{name}"].tz_convert(None)'
+            f"time coordinate {name!r} has a time zone ({time.dtype}): drop it and keep "
+            f'the local days, ds["{name}"] = ds.indexes["{name}"].tz_localize(None)'
         )
     is_time = np.issubdtype(values.dtype, np.datetime64) or (
         values.dtype == object and values.size > 0 and hasattr(values[0], "calendar")
