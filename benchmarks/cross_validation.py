@@ -197,7 +197,7 @@ def main() -> None:
         reference, names = lightgbm_folds(ds, folds.fold.values, observed), ["lightgbm"]
     rmse = rmse_of(predicted.sel(drivers="all"), observed).reindex(reference.index)
     rmse.to_csv(run / "rmse_by_tower.csv")
-    print(f"\nRMSE of {args.time_step} fluxes, mean over {rmse.GPP.notna().sum()} towers, g m-2 d-1")
+    print(f"\nRMSE of {args.time_step} fluxes, mean over {len(rmse.dropna())} towers, g m-2 d-1")
     compare(rmse, reference, names, folds.cluster.reindex(rmse.index).values)
     card = card_scores(predicted, observed, ds)
     (run / "card_scores.json").write_text(json.dumps(card, indent=1))

@@ -1,8 +1,8 @@
 """LightGBM on drivers, lags and running means: what the networks are compared to.
 
 One row a labelled step. Trees see the same drivers and characteristics as the networks: the
-drivers of the step and of three steps before, their means over several spans, the season, |latitude|
-and the land cover as a category.
+drivers of the step and of three steps before, their means over several spans, the season,
+|latitude| and the land cover as a category.
 """
 
 from __future__ import annotations

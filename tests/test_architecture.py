@@ -27,6 +27,7 @@ LAYERS = (
     ("schema", "alignment"),
     ("display",),
     ("simulated_earth", "simulated_law", "simulate", "readers", "datasets", "clusters", "splits", "metrics", "comparison"),
+    ("derived",),
     ("features",),
     ("batches",),
     ("entities",),
@@ -38,11 +39,14 @@ LAYERS = (
     ("training",),
     ("validation",),
     ("members",),
+    ("blocks",),
     ("inference",),
     ("model",),
     ("pretrained", "fitting"),
     ("evaluation",),
     ("accessor",),
+    ("plotting",),
+    ("demo",),
     ("__init__", "__main__"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

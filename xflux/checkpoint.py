@@ -6,6 +6,7 @@ are all there is to keep. A resumed training ends with the same weights as an un
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -63,9 +64,12 @@ class Checkpoint:
     def _read(self, path: Path) -> None:
         try:
             with safe_open(str(path), framework="pt") as file:
-                about = json.loads((file.metadata() or {})["xflux_checkpoint"])
+                metadata = file.metadata() or {}
+                about = json.loads(metadata["xflux_checkpoint"])
                 self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            if metadata["sha256"] != _digest(metadata["xflux_checkpoint"], self.tensors):
+                raise ValueError("its sha256 does not match")
+        except (SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
             raise ModelFileError(
                 f"{path} is not a checkpoint of xflux ({error}): remove it, or name another file"
             ) from error
@@ -87,10 +91,11 @@ class Checkpoint:
             name: tensor for name, tensor in self.tensors.items() if _belongs(name, member)
         }
         self.tensors |= {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-        about = {"key": self.key, "member": member, "epoch": epoch, "losses": losses}
+        about = json.dumps({"key": self.key, "member": member, "epoch": epoch, "losses": losses})
+        metadata = {"xflux_checkpoint": about, "sha256": _digest(about, self.tensors)}
         beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(self.tensors, str(beside), metadata={"xflux_checkpoint": json.dumps(about)})
+        save_file(self.tensors, str(beside), metadata=metadata)
         os.replace(beside, self.path)
 
     def finished(self, member: int) -> dict[str, Tensor] | None:
@@ -107,9 +112,20 @@ class Checkpoint:
         return self.epoch, {n: t for n, t in self.tensors.items() if not n.startswith("member")}
 
     def remove(self) -> None:
-        """Forget a finished training."""
+        """Forget a finished training, with what a kill in the middle of a write left behind."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+            for left in self.path.parent.glob(f"{glob.escape(self.path.name)}.*.part"):
+                left.unlink(missing_ok=True)
+
+
+def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:
+    """Hash of the description and of names, types, shapes and bytes of all tensors."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"|{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+    return digest.hexdigest()
 
 
 def _belongs(name: str, member: int) -> bool:

@@ -112,7 +112,7 @@ def fit_towers(
     chosen = Settings(
         **{
             "method": method,
-            "epochs": epochs or EPOCHS[towers.time_step],
+            "epochs": EPOCHS[towers.time_step] if epochs is None else epochs,
             "window": window,
             "spin_up": spin_up,
             **(settings or {}),
@@ -123,7 +123,7 @@ def fit_towers(
         towers,
         inputs,
         chosen,
-        validation_folds=0 if epochs else VALIDATION_FOLDS,
+        validation_folds=VALIDATION_FOLDS if epochs is None else 0,
         checkpoint=checkpoint,
         device=device,
         progress=progress,

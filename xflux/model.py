@@ -18,11 +18,12 @@ import numpy.typing as npt
 import xarray as xr
 
 from xflux import ensemble, features, inference
+from xflux.derived import DERIVED
 from xflux.ensemble import Members
 from xflux.errors import ModelFileError
 from xflux.features import Characteristic, Inputs
 from xflux.schema import Schema
-from xflux.settings import NAMES, Settings
+from xflux.settings import NAMES, SPANS, Settings
 from xflux.variables import BY_NAME
 
 FORMAT_VERSION = 1
@@ -291,7 +292,7 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
 def _check_shapes(model: FluxModel) -> None:
     """Everything must fit together: a file that passed its hash can still be hostile."""
     inputs = model.inputs
-    unknown = [name for name in inputs.derived if name not in features.DERIVED]
+    unknown = [name for name in inputs.derived if name not in DERIVED]
     if unknown:
         raise ModelFileError(f"the model derives {', '.join(unknown)}, which this xflux cannot")
     if inputs.time_step not in features.GAP_LIMIT:
@@ -332,13 +333,20 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
             f"are not of {hidden} hidden units, as it says"
         )
     with torch.device("meta"):
-        member = Member(inputs.width, len(inputs.drivers), inputs.characteristic_width, hidden)
+        member = Member(
+            inputs.width,
+            len(inputs.drivers),
+            inputs.characteristic_width,
+            hidden,
+            spans=SPANS[inputs.time_step],
+        )
     expected = {name: tuple(tensor.shape) for name, tensor in member.state_dict().items()}
     found = {name: values.shape for name, values in weights.items()}
     if found != expected or any(values.dtype != np.float32 for values in weights.values()):
         wrong = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
-        raise ModelFileError(
-            f"the model's weights are not those of a member: {', '.join(wrong[:4]) or 'not float32'}"
-        )
+        listed = ", ".join(wrong[:4]) or "not float32"
+        raise ModelFileError(f"the model's weights are not those of a member: {listed}")
+    if not (weights["running.spans"] > 0).all():
+        raise ModelFileError("the model's running means have spans that are not positive")
     if not all(np.isfinite(values).all() for values in weights.values()):
         raise ModelFileError("the model's weights are not finite: its training diverged")

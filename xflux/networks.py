@@ -258,7 +258,8 @@ def from_weights(weights: Mapping[str, Tensor]) -> Member:
     joined = weights["recurrent.lstm.weight_ih_l0"].shape[1]
     spans = tuple(weights["running.spans"].tolist())
     averaged = (weights["direct.first.weight"].shape[1] - joined) // len(spans)
-    member = Member(joined, averaged, 0, hidden, spans=spans, outputs=outputs)
+    with torch.random.fork_rng(devices=()):  # the first weights are random, and thrown away
+        member = Member(joined, averaged, 0, hidden, spans=spans, outputs=outputs)
     member.load_state_dict(dict(weights))
     return member
 

@@ -16,6 +16,7 @@ import xarray as xr
 
 from xflux import features, timestep
 from xflux.batches import ENTITY, entity_blocks, stack_entities
+from xflux.derived import DERIVED, vapour_pressure_deficit
 from xflux.entities import entity_labels, entity_values
 from xflux.errors import DataError, ModelError, SchemaError, XfluxWarning
 from xflux.features import Array, Characteristic, Inputs, Mask
@@ -123,11 +124,7 @@ def read_towers(
     _check_time_step(schema)
     names = dict.fromkeys((*wanted, *_sources(schema, wanted), *fluxes, "NEE_QC"))
     values = _load(ds, schema, [name for name in names if name in schema.matches])
-    derived = {
-        name: features.vapour_pressure_deficit(values)
-        for name in schema.derivable
-        if name in wanted
-    }
+    derived = {name: vapour_pressure_deficit(values) for name in schema.derivable if name in wanted}
     if derived:
         warn_derived(schema)
     values |= derived
@@ -367,9 +364,7 @@ def describe_inputs(
         time_step=towers.time_step,
         drivers=present,
         required=tuple(name for name in present if name in COMPULSORY),
-        derived=tuple(
-            name for name in derived if set(features.DERIVED[name].needs) <= set(present)
-        ),
+        derived=tuple(name for name in derived if set(DERIVED[name].needs) <= set(present)),
         characteristics=tuple(
             _describe(name, values) for name, values in towers.characteristics.items()
         ),
