@@ -342,6 +342,7 @@ def test_a_description_that_is_no_description_is_refused(daily_model: FluxModel,
 
 
 LSTM, HEADS = "recurrent.lstm.weight_ih_l0", "recurrent.heads.weight"
+SPANS = "running.spans"
 TENSORS = {
     "another name": lambda w: w[0].update(renamed=w[0].pop(LSTM)),
     "one too many": lambda w: w[0].update(extra=np.zeros(3, np.float32)),
@@ -355,6 +356,9 @@ TENSORS = {
     "integers": lambda w: w[0].update({HEADS: w[0][HEADS].astype(np.int32)}),
     "nan": lambda w: w[0].update({HEADS: np.full_like(w[0][HEADS], np.nan)}),
     "infinite": lambda w: w[1].update(spread=np.full(2, np.inf, np.float32)),
+    "spans of zero": lambda w: w[0].update({SPANS: np.zeros_like(w[0][SPANS])}),
+    "spans without end": lambda w: w[0].update({SPANS: np.ones(10**6, np.float32)}),
+    "spans of text": lambda w: w[0].update({SPANS: np.frombuffer(b"abcd", np.uint8)}),
     "no member": lambda w: w.clear(),
     "one member only": lambda w: w.pop(),
 }
