@@ -45,6 +45,7 @@ LAYERS = (
     ("pretrained", "fitting"),
     ("evaluation",),
     ("accessor",),
+    ("styles",),
     ("plotting",),
     ("demo",),
     ("__init__", "__main__"),
