@@ -74,7 +74,7 @@ def predict(
     lead: dict[Hashable, int] = {"flux": len(names)}
     if members:
         lead["realization"] = count
-    if any(hasattr(array.data, "dask") for array in (*arrays, *static_arrays)):
+    if any(array.chunks is not None for array in arrays):
         stacked = _lazy(plan, weights, days, fraction, arrays, static_arrays, lead)
     else:
         stacked = _eager(plan, weights, days, fraction, arrays, static_arrays, lead)

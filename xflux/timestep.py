@@ -61,12 +61,12 @@ def problem_of(time: xr.DataArray) -> str | None:
     Checked: a real time type without zone, increasing order, no duplicates, enough steps.
     """
     name = time.name
-    values = time.values
     if isinstance(time.dtype, pd.DatetimeTZDtype) or "," in str(time.dtype):
         return (
             f"time coordinate {name!r} has a time zone ({time.dtype}): drop it and keep "
             f'the local days, ds["{name}"] = ds.indexes["{name}"].tz_localize(None)'
         )
+    values = time.values
     is_time = np.issubdtype(values.dtype, np.datetime64) or (
         values.dtype == object and values.size > 0 and hasattr(values[0], "calendar")
     )

@@ -319,11 +319,10 @@ def _checked(towers: Towers) -> Towers:
             f"{towers.time_step} model: give longer series or more entities, or use a bundled one, "
             f'xflux.load_model("{towers.time_step}")'
         )
-    year = {"daily": 365, "monthly": 12}[towers.time_step]
-    if count < year:
+    if count < {"daily": 180, "monthly": 24}[towers.time_step]:
         warnings.warn(
-            f"only {count} steps with labels, less than a year of one entity: the model will not "
-            f'know the seasons; xflux.load_model("{towers.time_step}") does',
+            f"only {count} steps with labels: the model will hardly know the seasons; "
+            f'xflux.load_model("{towers.time_step}") does',
             XfluxWarning,
             stacklevel=5,
         )
