@@ -109,9 +109,14 @@ def test_the_random_state_of_the_user_does_not_matter(monthly: xr.Dataset) -> No
 
 def test_state_and_threads_come_back_when_training_fails() -> None:
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    with pytest.raises(KeyError), training.private_randomness((1, 2)):
-        torch.rand(3)
-        raise KeyError("anything")
+
+    def fail() -> None:
+        with training.private_randomness((1, 2)):
+            torch.rand(3)
+            raise KeyError("anything")
+
+    with pytest.raises(KeyError):
+        fail()
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.get_num_threads() == threads
 
@@ -161,8 +166,8 @@ class Interrupted(Exception):
     """Stands for a crash."""
 
 
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
-    """Let training crash right after so many writes of its checkpoint."""
+def crash(ds: xr.Dataset, writes: int, **call: Any) -> None:
+    """Train until right after so many writes of the checkpoint."""
     write, seen = checkpoint.Checkpoint.write, []
 
     def counted(self: checkpoint.Checkpoint, *arguments: Any) -> None:
@@ -171,18 +176,19 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
         if len(seen) == writes:
             raise Interrupted
 
-    monkeypatch.setattr(checkpoint.Checkpoint, "write", counted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "write", counted)
+        with pytest.raises(Interrupted):
+            trained(ds, **call)
 
 
 @pytest.mark.parametrize("writes", range(1, 9))
 def test_resumed_after_each_write_ends_the_same(
-    monthly: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+    monthly: xr.Dataset, tmp_path: Path, writes: int
 ) -> None:
     path = tmp_path / "kept.safetensors"
     unbroken = trained(monthly)
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        interrupt_after(patch, writes)
-        trained(monthly, checkpoint=path)
+    crash(monthly, writes, checkpoint=path)
     assert path.exists()
     resumed = trained(monthly, checkpoint=path)
     assert resumed.members.data == unbroken.members.data
@@ -200,9 +206,7 @@ def test_the_choice_of_epochs_is_resumed_too(
     unbroken = trained(monthly, **wide)
     assert len(unbroken.card["validation_loss"]) == 3
     path = tmp_path / "kept.safetensors"
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        interrupt_after(patch, writes)
-        trained(monthly, checkpoint=path, **wide)
+    crash(monthly, writes, checkpoint=path, **wide)
     resumed = trained(monthly, checkpoint=path, **wide)
     assert resumed.members.data == unbroken.members.data
     assert resumed.card == unbroken.card
@@ -301,13 +305,11 @@ def test_killed_at_twenty_random_moments_ends_the_same(nursery: Nursery, tmp_pat
 
 
 @pytest.fixture
-def kept(monthly: xr.Dataset, tmp_path: Path) -> Iterator[Path]:
+def kept(monthly: xr.Dataset, tmp_path: Path) -> Path:
     """The checkpoint of a training that crashed."""
     path = tmp_path / "kept.safetensors"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        interrupt_after(patch, 2)
-        trained(monthly, checkpoint=path)
-    yield path
+    crash(monthly, 2, checkpoint=path)
+    return path
 
 
 def test_a_checkpoint_of_other_data_is_refused(monthly: xr.Dataset, kept: Path) -> None:
