@@ -162,7 +162,8 @@ def train_member(
             raise TrainingDiverged(
                 f"the loss of member {member} is {loss} in epoch {number + 1} of "
                 f"{settings.last_epoch}: look for extreme values with ds.flux, or lower "
-                f"learning_rate={settings.learning_rate:g}"
+                f"learning_rate={settings.learning_rate:g}, "
+                f'settings={{"learning_rate": {settings.learning_rate / 4:g}}}'
             )
         if after_epoch is not None:
             after_epoch(number + 1, network, optimiser, loss)
@@ -192,9 +193,9 @@ def _one_epoch(
         ]).mean()  # fmt: skip
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-        optimiser.step()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
         losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            return losses[-1]
+        if not math.isfinite(losses[-1]) or not math.isfinite(float(norm)):
+            return math.nan
+        optimiser.step()
     return float(np.mean(losses)) if losses else 0.0
