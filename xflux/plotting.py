@@ -13,13 +13,10 @@ import xarray as xr
 
 from xflux import metrics
 from xflux.errors import DataError
-from xflux.styles import Style, label_of, pretty_units, require_matplotlib, style_of
+from xflux.styles import SEA, Style, label_of, pretty_units, require_matplotlib, style_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-SEA = "#eef2f5"
-"""Colour of what is not land."""
 
 MONTHS = tuple("JFMAMJJASOND")
 

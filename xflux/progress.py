@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tqdm.auto import tqdm
+import warnings
+
+with warnings.catch_warnings():
+    # A notebook without ipywidgets gets a bar of text; tqdm need not say so.
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
 
 
 class Bar:

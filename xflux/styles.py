@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import xarray as xr
 
+SEA = "#eef2f5"
+"""Colour of what is not land."""
+
 
 class Style(NamedTuple):
     """Colours of a flux: its colour map, the colour of its lines, whether zero is in the middle."""
