@@ -275,15 +275,14 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
         Characteristic(**{**item, "classes": tuple(item["classes"])})
         for item in raw.pop("characteristics")
     )
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+    lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
     inputs = Inputs(**lists, characteristics=characteristics)
-    settings = Settings(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in about["settings"].items()
-            if name in NAMES
-        }
-    )
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in about["settings"].items()
+        if name in NAMES
+    }
+    settings = Settings(**known)
     model = FluxModel(inputs=inputs, settings=settings, members=members, card=dict(about["card"]))
     _check_shapes(model)
     return model
@@ -346,7 +345,7 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
         wrong = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
         listed = ", ".join(wrong[:4]) or "not float32"
         raise ModelFileError(f"the model's weights are not those of a member: {listed}")
-    if not (weights["running.spans"] > 0).all():
+    if not (weights["running.spans"].astype(np.float64) > 0).all():
         raise ModelFileError("the model's running means have spans that are not positive")
     if not all(np.isfinite(values).all() for values in weights.values()):
         raise ModelFileError("the model's weights are not finite: its training diverged")

@@ -85,7 +85,7 @@ class CTLSTM(nn.Module):
         self.dropout = SharedDropout(dropout)
         self.heads = nn.Linear(hidden, outputs)
         with torch.no_grad():
-            self.lstm.bias_hh_l0[hidden : 2 * hidden] = 1.0
+            dict(self.lstm.named_parameters())["bias_hh_l0"][hidden : 2 * hidden] = 1.0
 
     def forward(
         self, drivers: Tensor, characteristics: Tensor, state: tuple[Tensor, Tensor] | None = None
@@ -282,12 +282,12 @@ def readable_step(
         Hidden and cell state after the step.
     """
     hidden, cell = state
-    lstm = network.lstm
+    weights = dict(network.lstm.named_parameters())
     gates = (
-        torch.cat([drivers, characteristics], dim=-1) @ lstm.weight_ih_l0.T
-        + lstm.bias_ih_l0
-        + hidden @ lstm.weight_hh_l0.T
-        + lstm.bias_hh_l0
+        torch.cat([drivers, characteristics], dim=-1) @ weights["weight_ih_l0"].T
+        + weights["bias_ih_l0"]
+        + hidden @ weights["weight_hh_l0"].T
+        + weights["bias_hh_l0"]
     )
     into, forget, candidate, out = gates.chunk(4, dim=-1)
     cell = torch.sigmoid(forget) * cell + torch.sigmoid(into) * torch.tanh(candidate)

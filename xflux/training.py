@@ -192,7 +192,7 @@ def _one_epoch(
             for predicted in both
         ]).mean()  # fmt: skip
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]) or not math.isfinite(float(norm)):

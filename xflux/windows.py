@@ -144,7 +144,8 @@ def disturb(
     for group in DRIVER_GROUPS:
         gone = generator.random(count) < settings.driver_dropout
         for name in set(group) & set(inputs.optional):
-            keep[np.ix_(gone, [0], list(inputs.columns_of(name)))] = 0.0
+            for column in inputs.columns_of(name):
+                keep[gone, :, column] = 0.0
     drivers = batch.drivers + _absent_stay_zero(batch.drivers, inputs, offset)
     return batch._replace(
         drivers=drivers * torch.from_numpy(keep).to(drivers.device),
@@ -152,9 +153,7 @@ def disturb(
     )
 
 
-def _absent_stay_zero(
-    drivers: Tensor, inputs: Inputs, offset: npt.NDArray[np.float32]
-) -> Tensor:
+def _absent_stay_zero(drivers: Tensor, inputs: Inputs, offset: npt.NDArray[np.float32]) -> Tensor:
     """The offset, but none where an optional driver is missing."""
     spread = torch.from_numpy(offset).to(drivers.device).expand_as(drivers).clone()
     flags = inputs.width - len(inputs.optional)
