@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Sequence
 
 
@@ -51,3 +53,14 @@ class DownloadError(XfluxError, OSError):
 
 class XfluxWarning(UserWarning):
     """Something was decided for the user that the user may want to know."""
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the user: the nearest caller outside of xflux.
+
+    A warning then names the line to change, and Python shows it once for that line.
+    """
+    depth, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "xflux":
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, XfluxWarning, stacklevel=depth)

@@ -283,12 +283,12 @@ def encode(
 
 
 def as_text(values: npt.NDArray[np.generic]) -> npt.NDArray[np.str_]:
-    """Categories as plain strings, whatever their dtype: text, objects, or integer codes."""
+    """Categories as plain strings, from text, bytes padded with blanks, objects or codes."""
     if values.dtype.kind == "f":
         return np.array([f"{v:g}" if np.isfinite(v) else "" for v in values.ravel()]).reshape(
             values.shape
         )
-    return values.astype(str)
+    return np.char.strip(values.astype(str))
 
 
 def fit(

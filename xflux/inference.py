@@ -7,7 +7,6 @@ Eager data are walked in blocks; dask data become one task a block, and nothing 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from xflux import ensemble, features, metadata, timestep
 from xflux.blocks import CELLS, Plan, predict_block, to_layout, unmasked
 from xflux.ensemble import Members
 from xflux.entities import entity_labels, without_time
-from xflux.errors import ModelError, XfluxWarning
+from xflux.errors import ModelError, warn
 from xflux.features import Array, Inputs
 from xflux.schema import Match, Schema
 from xflux.towers import to_step, warn_derived
@@ -64,6 +63,11 @@ def predict(
     ------
     SchemaError, ModelError, DataError
     """
+    if members and "realization" in ds.variables.keys() | set(ds.dims):
+        raise ModelError(
+            "members=True gives the members along 'realization', which the Dataset has already: "
+            'ds = ds.rename(realization="run")'
+        )
     plan = _plan(ds, schema, inputs, members, device)
     arrays, static_arrays = _arrays(ds, schema, plan)
     time = ds[schema.time]
@@ -71,9 +75,9 @@ def predict(
     fraction = timestep.year_fraction(time, inputs.time_step).astype(np.float32)
     count = len(ensemble.unpack(weights))
     names = metadata.output_names(members, count > 1)
-    lead: dict[Hashable, int] = {"flux": len(names)}
+    lead: dict[Hashable, int] = {"*flux": len(names)}  # no dimension of the user is called so
     if members:
-        lead["realization"] = count
+        lead["*realization"] = count
     if any(array.chunks is not None for array in arrays):
         stacked = _lazy(plan, weights, days, fraction, arrays, static_arrays, lead)
     else:
@@ -88,14 +92,12 @@ def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device:
     schema.require([*needed, *present, *schema.disputed(inputs.drivers)], task="prediction")
     used = [name for name in present if name in schema.matches]
     if schema.time_step != inputs.time_step:
-        raise ModelError(_other_step(schema, inputs))
+        raise ModelError(_other_step(ds, schema, inputs))
     missing = [name for name in inputs.optional if name not in present]
     if missing:
-        warnings.warn(
+        warn(
             f"predicting without {', '.join(missing)}: the model can, with less skill (its card "
             "says how much); give them where you have them",
-            XfluxWarning,
-            stacklevel=5,
         )
     derived = tuple(name for name in present if name in schema.derivable)
     if derived:
@@ -117,11 +119,11 @@ def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device:
     )
 
 
-def _other_step(schema: Schema, inputs: Inputs) -> str:
+def _other_step(ds: xr.Dataset, schema: Schema, inputs: Inputs) -> str:
     finer = {"sub-daily": 0, "daily": 1, "weekly": 2, "monthly": 3, "yearly": 4}
     text = f"the model is {inputs.time_step}, the Dataset is {schema.time_step}"
     if finer.get(str(schema.time_step), 0) < finer[inputs.time_step]:
-        return f"{text}: {to_step(schema, inputs.time_step)}"
+        return f"{text}: {to_step(ds, schema, inputs.time_step)}"
     other = f' or model = xflux.load_model("{schema.time_step}")'
     return f"{text}: give {inputs.time_step} drivers," + (
         other if schema.time_step in timestep.RESAMPLE else " or another model"
@@ -152,11 +154,9 @@ def _warn_unknown(plan: Plan, statics: list[xr.Variable]) -> None:
         seen = {*item.classes, "WAT", "", "nan", "None"}
         unknown = sorted({*features.as_text(np.asarray(array.values)).ravel().tolist()} - seen)
         if unknown:
-            warnings.warn(
+            warn(
                 f"{match.variable!r} has classes that the model has not seen "
                 f"({', '.join(map(str, unknown[:8]))}); it predicts there as for an unknown class",
-                XfluxWarning,
-                stacklevel=6,
             )
 
 
@@ -213,12 +213,10 @@ def _warn_absent(
         gone = np.flatnonzero(nothing & land & ~found[match.name])
         if gone.size:
             named = ", ".join(labels[i] for i in gone[:8]) + (", ..." if gone.size > 8 else "")
-            warnings.warn(
+            warn(
                 f"{match.variable!r} ({match.name}) has no value at {gone.size} entities "
                 f"({named}): there is no prediction for them; give it, or predict them without, "
                 f'ds.drop_vars("{match.variable}")',
-                XfluxWarning,
-                stacklevel=5,
             )
 
 

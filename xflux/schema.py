@@ -7,14 +7,13 @@ one error.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import xarray as xr
 
 from xflux import timestep, variables
-from xflux.errors import DataError, SchemaError, XfluxWarning
+from xflux.errors import DataError, SchemaError, warn
 from xflux.matching import Match as Match
 from xflux.matching import candidates, custom_rows, units_text, with_units
 from xflux.variable import Variable
@@ -115,7 +114,7 @@ class Schema:
         sources = [source for name in wanted for source in self.derivable.get(name, ())]
         for name in dict.fromkeys((*wanted, *sources)):
             if name in self.notes:
-                warnings.warn(self.notes[name], XfluxWarning, stacklevel=5)
+                warn(self.notes[name])
 
 
 def _table_order(name: str) -> int:

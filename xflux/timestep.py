@@ -21,7 +21,9 @@ RESAMPLE = {
 """The line that brings a finer Dataset to each time step that xflux models."""
 
 
-def resample_line(time: str, step: str, *, amounts: Sequence[str] = ()) -> str:
+def resample_line(
+    time: str, step: str, *, amounts: Sequence[str] = (), texts: Sequence[str] = ()
+) -> str:
     """The line to type that brings a finer Dataset to a time step.
 
     Parameters
@@ -32,6 +34,8 @@ def resample_line(time: str, step: str, *, amounts: Sequence[str] = ()) -> str:
         ``"daily"`` or ``"monthly"``.
     amounts : sequence of str
         Variables that hold an amount per time step (mm, J m-2): they are summed, not averaged.
+    texts : sequence of str
+        Variables without time that hold no numbers: as coordinates they are left as they are.
 
     Examples
     --------
@@ -40,12 +44,16 @@ def resample_line(time: str, step: str, *, amounts: Sequence[str] = ()) -> str:
     >>> resample_line("time", "daily", amounts=["tp"])
     'ds = ds.resample(time="1D").mean().assign(ds[["tp"]].resample(time="1D").sum(skipna=False))'
     """
-    line = "ds = " + RESAMPLE[step].format(time=time)
+    mean = RESAMPLE[step].format(time=time).removeprefix("ds")
+    aside = f".set_coords([{_listed(texts)}])" if texts else ""
     if not amounts:
-        return line
-    frequency = RESAMPLE[step].format(time=time).removeprefix("ds").removesuffix(".mean()")
-    listed = ", ".join(f'"{name}"' for name in amounts)
-    return f"{line}.assign(ds[[{listed}]]{frequency}.sum(skipna=False))"
+        return f"ds = ds{aside}{mean}"
+    total = mean.removesuffix(".mean()") + ".sum(skipna=False)"
+    return f"ds = ds{aside}{mean}.assign(ds[[{_listed(amounts)}]]{total})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def _days_since_start(time: xr.DataArray) -> npt.NDArray[np.float64]:

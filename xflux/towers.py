@@ -6,7 +6,6 @@ with targets and their quality beside them.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,7 @@ from xflux import features, timestep
 from xflux.batches import ENTITY, entity_blocks, stack_entities
 from xflux.derived import DERIVED, vapour_pressure_deficit
 from xflux.entities import entity_labels, entity_values
-from xflux.errors import DataError, ModelError, SchemaError, XfluxWarning
+from xflux.errors import DataError, ModelError, SchemaError, warn
 from xflux.features import Array, Characteristic, Inputs, Mask
 from xflux.schema import Schema
 from xflux.variables import BY_NAME, CATEGORIES, DRIVERS, TARGETS
@@ -121,7 +120,7 @@ def read_towers(
             ["no targets: at least one of GPP, Reco and NEE is needed, with labels of towers"],
             where="the Dataset for training",
         )
-    _check_time_step(schema)
+    _check_time_step(ds, schema)
     names = dict.fromkeys((*wanted, *_sources(schema, wanted), *fluxes, "NEE_QC"))
     values = _load(ds, schema, [name for name in names if name in schema.matches])
     derived = {name: vapour_pressure_deficit(values) for name in schema.derivable if name in wanted}
@@ -159,20 +158,21 @@ def _characteristics(schema: Schema, said: Sequence[str] | None) -> tuple[str, .
     return (*usual, *own)
 
 
-def _check_time_step(schema: Schema) -> None:
+def _check_time_step(ds: xr.Dataset, schema: Schema) -> None:
     if schema.time_step in timestep.RESAMPLE:
         return
     known = {"sub-daily": "daily", "weekly": "monthly"}.get(str(schema.time_step))
-    line = to_step(schema, known) if known else "give daily or monthly data"
+    line = to_step(ds, schema, known) if known else "give daily or monthly data"
     raise ModelError(
         f"the time step is {schema.time_step}; xflux learns daily and monthly fluxes: {line}"
     )
 
 
-def to_step(schema: Schema, step: str) -> str:
+def to_step(ds: xr.Dataset, schema: Schema, step: str) -> str:
     """The line that brings a Dataset to a coarser time step: means, but sums of amounts a step."""
     amounts = [m.variable for m in schema.matches.values() if m.conversion.per_step]
-    return timestep.resample_line(str(schema.time), step, amounts=amounts)
+    texts = [str(name) for name, array in ds.data_vars.items() if array.dtype.kind not in "fiubMm"]
+    return timestep.resample_line(str(schema.time), step, amounts=amounts, texts=texts)
 
 
 def _sources(schema: Schema, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -182,11 +182,9 @@ def _sources(schema: Schema, wanted: Sequence[str]) -> tuple[str, ...]:
 def warn_derived(schema: Schema) -> None:
     """Say that VPD comes from means, and what that means for its size."""
     source = " and ".join(schema.derivable["VPD"][1:])
-    warnings.warn(
+    warn(
         f"VPD is derived from {schema.time_step} means of TA and {source}; it comes out lower than "
         "the mean of hourly VPD: give VPD itself where you have it",
-        XfluxWarning,
-        stacklevel=4,
     )
 
 
@@ -259,22 +257,18 @@ def _warn_signs(gpp: Array | None, reco: Array | None, nee: Array | None) -> Non
     """Say when fluxes seem to have the other sign: GPP and Reco positive, NEE = Reco - GPP."""
     for name, flux in (("GPP", gpp), ("Reco", reco)):
         if flux is not None and np.isfinite(flux).any() and float(np.nanmedian(flux)) < 0:
-            warnings.warn(
+            warn(
                 f"the median {name} is {float(np.nanmedian(flux)):.3g} g m-2 d-1; xflux takes it "
                 f'as positive: if yours has the other sign, turn it, ds["{name}"] = -ds["{name}"]',
-                XfluxWarning,
-                stacklevel=5,
             )
     if gpp is None or reco is None or nee is None:
         return
     same, turned = np.abs(nee - (reco - gpp)), np.abs(nee + (reco - gpp))
     both = np.isfinite(same)
     if both.any() and float(turned[both].sum()) < 0.5 * float(same[both].sum()):
-        warnings.warn(
+        warn(
             "NEE looks like GPP - Reco; xflux takes NEE as Reco - GPP, positive to the "
             'atmosphere: if yours is positive downwards, turn it, ds["NEE"] = -ds["NEE"]',
-            XfluxWarning,
-            stacklevel=5,
         )
 
 
@@ -303,11 +297,9 @@ def _checked(towers: Towers) -> Towers:
             "to 1; steps below qc=0.5 are not used) and that drivers and targets overlap in time"
         )
     if not keep.all():
-        warnings.warn(
+        warn(
             f"{int((~keep).sum())} entities have no usable targets and are left out: "
             f"{_some(towers.labels, ~keep)}",
-            XfluxWarning,
-            stacklevel=5,
         )
     kept = towers.subset(keep)
     _warn_whole_gaps(kept)
@@ -320,11 +312,9 @@ def _checked(towers: Towers) -> Towers:
             f'xflux.load_model("{towers.time_step}")'
         )
     if count < {"daily": 180, "monthly": 24}[towers.time_step]:
-        warnings.warn(
+        warn(
             f"only {count} steps with labels: the model will hardly know the seasons; "
             f'xflux.load_model("{towers.time_step}") does',
-            XfluxWarning,
-            stacklevel=5,
         )
     return kept
 
@@ -335,11 +325,9 @@ def _warn_whole_gaps(towers: Towers) -> None:
             continue
         empty = np.asarray(~np.isfinite(values).any(axis=1))
         if empty.any() and not empty.all():
-            warnings.warn(
+            warn(
                 f"driver {name} is missing at {_some(towers.labels, empty)}; the model learns "
                 "there to do without it",
-                XfluxWarning,
-                stacklevel=6,
             )
 
 
@@ -388,11 +376,9 @@ def _warn_constant(towers: Towers, drivers: Sequence[str], used: Mask) -> None:
         values = towers.drivers[name][used]
         values = values[np.isfinite(values)]
         if values.size and float(values.max()) == float(values.min()):
-            warnings.warn(
+            warn(
                 f"driver {name} is {float(values[0]):g} at every step of every entity: nothing can "
                 f"be learnt from it; leave it out, drivers={[n for n in drivers if n != name]}",
-                XfluxWarning,
-                stacklevel=5,
             )
 
 

@@ -7,6 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from xflux.errors import ModelError
+from xflux.timestep import resample_line
 
 if TYPE_CHECKING:
     from xflux.model import FluxModel
@@ -23,9 +24,7 @@ def bundled_models() -> tuple[str, ...]:
     ('daily', 'monthly')
     """
     files = resources.files("xflux.pretrained").iterdir()
-    return tuple(
-        sorted(f.name.removesuffix(_SUFFIX) for f in files if f.name.endswith(_SUFFIX))
-    )
+    return tuple(sorted(f.name.removesuffix(_SUFFIX) for f in files if f.name.endswith(_SUFFIX)))
 
 
 def load_model(name: str | os.PathLike[str]) -> FluxModel:
@@ -74,8 +73,10 @@ def model_for(time_step: str | None) -> FluxModel:
         There is none: the message has the line that brings the Dataset to one.
     """
     if time_step not in bundled_models():
+        finer = {"sub-daily": "daily", "weekly": "monthly"}.get(str(time_step))
         raise ModelError(
             f"the time step is {time_step}; the bundled ensembles are "
-            f"{' and '.join(bundled_models())}: ds = ds.resample(time=\"1D\").mean()"
+            f"{' and '.join(bundled_models()) or 'not installed'}: "
+            + (resample_line("time", finer) if finer else "give daily or monthly drivers")
         )
     return load_model(str(time_step))
