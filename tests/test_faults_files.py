@@ -135,7 +135,10 @@ def test_flipped_bits_are_caught(
     end = 8 + int.from_bytes(content[:8], "little")
     assert "sha256" in json.loads(content[8:end])["__metadata__"]
     generator = np.random.default_rng(0)
-    places = [*generator.integers(0, end, flips // 2), *generator.integers(end, len(content), flips)]
+    places = [
+        *generator.integers(0, end, flips // 2),
+        *generator.integers(end, len(content), flips),
+    ]
     for place in places:
         damaged = bytearray(content)
         damaged[place] ^= 1 << int(generator.integers(0, 8))

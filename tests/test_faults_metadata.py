@@ -268,7 +268,7 @@ def test_relative_humidity(drivers: xr.Dataset, daily_model: FluxModel, share: f
         with warned("VPD is derived from daily means of TA and RH"):
             found.append(humid(drivers, value, units).flux.predict(daily_model))
     same(found[0], found[1])
-    with pytest.raises(DataError, match="looks like percent called 1"), pytest.warns(UserWarning):
+    with warned("VPD is derived"), pytest.raises(DataError, match="percent called 1"):
         humid(drivers, 100 * share, "1").flux.predict(daily_model)
 
 
