@@ -37,7 +37,8 @@ def stack_entities(ds: xr.Dataset, entity_dims: tuple[str, ...]) -> xr.Dataset:
     bare = bare.drop_vars([name for name in bare.coords if set(bare[name].dims) & set(entity_dims)])
     if not entity_dims:
         return bare.expand_dims(ENTITY)
-    return bare.stack({ENTITY: entity_dims}, create_index=False)
+    own = {dim: f"{dim} of the Dataset" for dim in entity_dims}  # one may be called `ENTITY`
+    return bare.rename_dims(own).stack({ENTITY: tuple(own.values())}, create_index=False)
 
 
 def entity_blocks(stacked: xr.Dataset, *, size: int = BLOCK) -> Iterator[tuple[slice, xr.Dataset]]:

@@ -40,7 +40,7 @@ _REFERENCES = (
 
 def towers(
     *,
-    sites: int = 60,
+    sites: int = 120,
     years: int = 4,
     time_step: TimeStep = "daily",
     seed: int = 0,
