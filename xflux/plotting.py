@@ -115,7 +115,7 @@ def seasonal_cycle(
     target : str
         ``"GPP"``, ``"Reco"`` or ``"NEE"``.
     observed : xr.Dataset or xr.DataArray, optional
-        What was measured, drawn as points. Both are averaged over the steps that are observed.
+        What was measured, drawn as open points. Both are averaged over the steps that are observed.
     ax : matplotlib Axes, optional
         New ones by default.
     label : str, optional
@@ -170,11 +170,22 @@ def seasonal_cycle(
     ax.plot(line.month, line, color=colour, lw=2.2, label=label)
     if seen is not None:
         points = _by_month(seen, time)
-        ax.plot(points.month, points, "o", color="#222222", ms=4.5, label="observed", zorder=3)
+        dots = {
+            "color": colour,
+            "mfc": "white",
+            "mew": 1.4,
+            "ms": 5.0,
+            "zorder": 3,
+            "clip_on": False,
+        }
+        ax.plot(points.month, points, "o", label="observed", **dots)  # type: ignore[arg-type]
+    ax.autoscale(axis="y")
     if style_of(target).diverging:
         ax.axhline(0, color="#888888", lw=0.8, zorder=0)
     else:
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(
+            bottom=min(0.0, 1.1 * min(float(np.nanmin(drawn.get_ydata())) for drawn in ax.lines))
+        )
     ax.set_xticks(range(1, 13), MONTHS)
     ax.set_ylabel(label_of(predicted[target]))
     if label:
