@@ -179,11 +179,21 @@ def _validation(card: Mapping[str, Any]) -> str:
 
 
 def write_file(weights: bytes, about: str) -> bytes:
-    """A safetensors file with the description and a hash of everything in its header."""
+    """A safetensors file with the description and a hash of everything in its header.
+
+    The library writes metadata in a random order; here it is sorted, so that the same model is
+    always the same file.
+    """
     from safetensors.numpy import load, save
 
     digest = _digest(weights, about)
-    return save(load(weights), metadata={"xflux": about, "sha256": digest})
+    content = save(load(weights), metadata={"xflux": about, "sha256": digest})
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _digest(weights: bytes, about: str) -> str:
