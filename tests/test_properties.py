@@ -9,17 +9,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xflux
+from xflux import blocks, ensemble, inference
 from xflux.batches import ENTITY, entity_blocks, stack_entities
 from xflux.errors import XfluxError, XfluxWarning
 from xflux.model import FluxModel
@@ -464,6 +467,33 @@ def test_every_block_of_the_input_is_read_once(world: xr.Dataset, daily_model: F
     assert sorted(reads) == sorted(itertools.product(range(1), range(3), range(3)))
 
 
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_random_state_and_threads_of_the_user_stay(
+    world: xr.Dataset, daily_model: FluxModel, tmp_path: Path, scheduler: str
+) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        before = torch.random.get_rng_state()
+        model = xflux.load_model(daily_model.save(tmp_path / "model.safetensors"))
+        ensemble._NETWORKS.clear()
+        with dask.config.set(scheduler=scheduler):
+            world.chunk(lat=2, lon=3).flux.predict(model).load()
+        assert torch.get_num_threads() == 2
+        assert torch.equal(torch.random.get_rng_state(), before)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same(
+    world: xr.Dataset, daily_model: FluxModel, expected: xr.Dataset, spread: float, cluster: Any
+) -> None:
+    """Weights travel to another process as bytes, in a graph that stays small."""
+    lazy = world.chunk(lat=3, lon=4).flux.predict(daily_model)
+    assert_close(cluster.compute(lazy).result(), expected, spread)
+
+
 # --- nothing is lost --------------------------------------------------------------------------
 
 
@@ -505,8 +535,6 @@ def test_every_cell_and_step_is_predicted_with_its_own_drivers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In batches much smaller than the grid, with tails, each cell is what it is alone."""
-    from xflux import blocks, ensemble, inference
-
     land = np.argwhere(np.isfinite(world.TA).all("time").values)
     alone = {
         (i, j): world.isel(lat=i, lon=j).flux.predict(daily_model).GPP.values
