@@ -67,7 +67,7 @@ class Settings:
     driver_offset: float = 0.3
     characteristic_noise: float = 0.3
     characteristic_dropout: float = 0.2
-    driver_dropout: float = 0.1
+    driver_dropout: float = 0.05
     entity_power: float = 0.5
     loss_shares: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
