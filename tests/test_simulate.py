@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xflux import simulate, simulated_law
+from xflux import simulate, simulated_earth, simulated_law
 from xflux.errors import DataError
 
 TRUTH = simulated_law.TRUTH
@@ -19,7 +19,7 @@ FLUXES = ("GPP", "Reco", "NEE")
 
 @pytest.fixture(scope="module")
 def towers() -> xr.Dataset:
-    return simulate.towers(seed=3)
+    return simulate.towers(sites=60, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def area(world: xr.Dataset) -> xr.DataArray:
 
 
 def test_a_seed_gives_the_same_numbers_and_another_does_not(towers: xr.Dataset) -> None:
-    xr.testing.assert_identical(towers, simulate.towers(seed=3))
+    xr.testing.assert_identical(towers, simulate.towers(sites=60, seed=3))
     assert not np.array_equal(towers.lat, simulate.towers(seed=4, years=1).lat)
 
 
@@ -132,7 +132,7 @@ def test_some_towers_are_neighbours_and_all_stand_somewhere_plausible(towers: xr
     step_lon = towers.lon.diff("site") * np.cos(np.radians(towers.lat[1:]))
     near = np.hypot(step_lat, step_lon) * 111.2 < 30
     assert 10 <= int(near.sum()) <= 20
-    land = simulated_law.is_land(towers.lat.values, towers.lon.values)
+    land = simulated_earth.is_land(towers.lat.values, towers.lon.values)
     assert land.mean() > 0.9
     assert set(towers.igbp.values) <= set(simulated_law.IGBP) - {"WAT"}
     assert len(set(towers.igbp.values)) >= 10
@@ -183,7 +183,7 @@ def test_totals_and_biomes_are_like_those_of_the_earth(world: xr.Dataset) -> Non
     ],
 )
 def test_land_is_where_it_should_be(lat: float, lon: float, dry: bool) -> None:
-    assert simulated_law.is_land(np.array([lat]), np.array([float(lon)]))[0] == dry
+    assert simulated_earth.is_land(np.array([lat]), np.array([float(lon)]))[0] == dry
 
 
 def test_sea_is_missing_and_marked(world: xr.Dataset) -> None:
@@ -221,7 +221,7 @@ def test_a_large_lazy_world_gives_one_small_piece_quickly() -> None:
 
 def test_a_grid_cell_and_a_place_share_one_law(world: xr.Dataset) -> None:
     cell = world.sel(lat=52.5, lon=22.5)
-    place = simulated_law.earth(np.array([52.5]), np.array([22.5]))
+    place = simulated_earth.earth(np.array([52.5]), np.array([22.5]))
     day = np.arange(-simulated_law.SPIN_UP, 365.0)
     drivers = simulated_law.weather(place, day, seed=3)
     fluxes = simulated_law.fluxes(place, drivers)
