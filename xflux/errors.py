@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 
 
 class XfluxError(Exception):
@@ -61,6 +62,11 @@ def warn(message: str) -> None:
     A warning then names the line to change, and Python shows it once for that line.
     """
     depth, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "xflux":
+    while frame.f_back is not None and _package(frame) == "xflux":
         depth, frame = depth + 1, frame.f_back
     warnings.warn(message, XfluxWarning, stacklevel=depth)
+
+
+def _package(frame: FrameType) -> str:
+    """The package that runs in a frame; none in code that is run without a name."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
