@@ -8,6 +8,8 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+from typing import TYPE_CHECKING
+
 from xflux import accessor as accessor
 from xflux import datasets as datasets
 from xflux.errors import (
@@ -23,9 +25,23 @@ from xflux.errors import (
 )
 from xflux.pretrained import bundled_models, load_model
 
+if TYPE_CHECKING:
+    from xflux.model import FluxModel as FluxModel
+
+
+def __getattr__(name: str) -> object:
+    """Import the model class when it is asked for, so that ``import xflux`` stays light."""
+    if name == "FluxModel":
+        from xflux.model import FluxModel
+
+        return FluxModel
+    raise AttributeError(f"module 'xflux' has no attribute {name!r}")
+
+
 __all__ = [
     "DataError",
     "DownloadError",
+    "FluxModel",
     "ModelError",
     "ModelFileError",
     "SchemaError",

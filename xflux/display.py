@@ -75,5 +75,3 @@ def schema_html(schema: Schema, ds: xr.Dataset) -> str:
     problems = "".join(f"<li>{html.escape(text)}</li>" for text in schema.problems.values())
     more = f"<p>problems:</p><ul>{problems}</ul>" if problems else ""
     return f"<div><strong>xflux: what is understood</strong><table>{rows}</table>{more}</div>"
-
-

@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 
 from xflux.errors import DataError
+from xflux.timescales import ROUNDING, at_scale, by_month, divide, months
 
 TARGETS = ("GPP", "Reco", "NEE")
 SCALES = ("all", "seasonal", "anomaly", "between")
@@ -42,7 +43,6 @@ _OVER = {
 }
 _IN_FLUX_UNITS = ("rmse", "bias", "mae")
 _PARTS = ("mean", "seasonal", "anomaly")
-_ROUNDING = 1e-12
 
 
 def scores(
@@ -123,7 +123,7 @@ def scores(
         predicted, observed, weights, time=time, targets=targets
     )
     needs_month = bool({"seasonal", "anomaly"} & set(chosen))
-    month = _months(observed, time) if needs_month else None
+    month = months(observed, time) if needs_month else None
 
     shape = tuple(observed.sizes[dim] for dim in dims)
     corner = (len(chosen), len(names))
@@ -134,7 +134,7 @@ def scores(
         enough = np.count_nonzero(w, axis=-1) >= max(1, minimum)
         entities[j] = enough.sum()
         for i, scale in enumerate(chosen):
-            moments = _moments(*_at_scale(scale, p, o, w, month, enough))
+            moments = _moments(*at_scale(scale, p, o, w, month, enough))
             for name, value in _measures(_together(moments)).items():
                 over[f"{name}_pooled"][i, j] = value
             if scale == "between":
@@ -204,25 +204,25 @@ def error_shares(
     names, dims, predicted, observed, weights = _prepare(
         predicted, observed, weights, time=time, targets=targets
     )
-    month = _months(observed, time)
+    month = months(observed, time)
     shape = tuple(observed.sizes[dim] for dim in dims)
     squares = np.zeros((len(_PARTS), len(names), math.prod(shape)))
     for j, (p, o, w) in enumerate(_arrays(names, dims, predicted, observed, weights, time)):
         error = p - o
-        cycle, steps = _by_month(error, w, month)
-        mean = _divide((steps * cycle).sum(-1), steps.sum(-1))
+        cycle, steps = by_month(error, w, month)
+        mean = divide((steps * cycle).sum(-1), steps.sum(-1))
         anomaly = error - cycle[:, month - 1]
         squares[0, j] = steps.sum(-1) * np.nan_to_num(mean) ** 2
         squares[1, j] = (steps * (cycle - mean[:, None]) ** 2).sum(-1)
         squares[2, j] = np.einsum("et,et,et->e", w, anomaly, anomaly)
     squares = np.nan_to_num(squares)
     pooled = squares.sum(-1)
-    share = _divide(squares, squares.sum(0)).reshape(*squares.shape[:2], *shape)
+    share = divide(squares, squares.sum(0)).reshape(*squares.shape[:2], *shape)
     attrs = {"long_name": "share of the squared error", "units": "1"}
     return xr.Dataset(
         {
             "share": (("part", "target", *dims), share, attrs),
-            "share_pooled": (("part", "target"), _divide(pooled, pooled.sum(0)), attrs),
+            "share_pooled": (("part", "target"), divide(pooled, pooled.sum(0)), attrs),
         },
         coords=_entity_coords(predicted, observed, time),
     ).assign_coords(part=list(_PARTS), target=names)
@@ -308,62 +308,12 @@ def _arrays(
         yield np.where(w > 0, p, 0.0), np.where(w > 0, o, 0.0), w
 
 
-def _months(observed: xr.Dataset, time: str) -> np.ndarray:
-    """Month of the year, 1 to 12, of each step."""
-    try:
-        return observed[time].dt.month.values.astype(int)
-    except (AttributeError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{time!r} holds no dates, and the seasonal cycle needs the month of each step. "
-            "Decode it with xr.decode_cf(ds), or score all steps only: "
-            "scores(predicted, observed, scales=None)"
-        ) from error
-
-
-def _by_month(
-    values: np.ndarray, w: np.ndarray, month: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted means by month of the year and the sums of weights, both (entity, 12)."""
-    member = (month[:, None] == np.arange(1, 13)).astype(float)
-    total = w @ member
-    return np.nan_to_num(_divide((w * values) @ member, total)), total
-
-
-def _at_scale(
-    scale: str,
-    p: np.ndarray,
-    o: np.ndarray,
-    w: np.ndarray,
-    month: np.ndarray | None,
-    enough: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turn (entity, time) into the values that a time scale compares, with their weights."""
-    if scale == "between":
-        total = w.sum(-1)
-        means = [np.nan_to_num(_divide((w * x).sum(-1), total)) for x in (p, o)]
-        return means[0][:, None], means[1][:, None], enough[:, None].astype(float)
-    if scale == "all" or month is None:
-        return p, o, w
-    (cycle_p, total), (cycle_o, _) = _by_month(p, w, month), _by_month(o, w, month)
-    if scale == "seasonal":
-        return cycle_p, cycle_o, total
-    steps = _by_month(w, (w > 0).astype(float), month)[1]
-    counted = np.where((steps > 1)[:, month - 1], w, 0.0)
-    return _departure(p, cycle_p[:, month - 1]), _departure(o, cycle_o[:, month - 1]), counted
-
-
-def _departure(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Subtract a mean, with exactly 0 where only rounding is left."""
-    left = values - mean
-    return np.where(np.abs(left) <= _ROUNDING * np.abs(mean), 0.0, left)
-
-
 def _moments(p: np.ndarray, o: np.ndarray, w: np.ndarray) -> dict[str, np.ndarray]:
     """Sum along the last axis what every measure follows from; weight 0 does not count."""
     total = w.sum(-1)
     weighted = "...t,...t->..."
-    mean_p = np.nan_to_num(_divide(np.einsum(weighted, w, p), total))
-    mean_o = np.nan_to_num(_divide(np.einsum(weighted, w, o), total))
+    mean_p = np.nan_to_num(divide(np.einsum(weighted, w, p), total))
+    mean_o = np.nan_to_num(divide(np.einsum(weighted, w, o), total))
     around_p, around_o, error = p - mean_p[..., None], o - mean_o[..., None], p - o
     heavy_p, heavy_o = w * around_p, w * around_o
     return {
@@ -384,7 +334,7 @@ def _together(moments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     total = moments["total"]
     one = {name: moments[name].sum() for name in ("n", "total", "square", "absolute")}
     for name in ("mean_p", "mean_o"):
-        one[name] = np.nan_to_num(_divide((total * moments[name]).sum(), one["total"]))
+        one[name] = np.nan_to_num(divide((total * moments[name]).sum(), one["total"]))
     for name in ("pp", "oo", "po"):
         left, right = (moments[f"mean_{k}"] - one[f"mean_{k}"] for k in name)
         one[name] = (moments[name] + total * left * right).sum()
@@ -395,16 +345,16 @@ def _measures(moments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Turn moments into scores, with NaN where they are not defined."""
     total, square = moments["total"], moments["square"]
     pp, oo = (
-        np.where(spread <= total * (_ROUNDING * mean) ** 2, 0.0, spread)
+        np.where(spread <= total * (ROUNDING * mean) ** 2, 0.0, spread)
         for spread, mean in ((moments["pp"], moments["mean_p"]), (moments["oo"], moments["mean_o"]))
     )
     exists = np.where(total > 0, 0.0, np.nan)
     return {
-        "rmse": np.sqrt(_divide(square, total)),
-        "r2": np.minimum(_divide(moments["po"] ** 2, pp * oo), 1.0),
-        "nse": 1.0 - _divide(square, oo),
+        "rmse": np.sqrt(divide(square, total)),
+        "r2": np.minimum(divide(moments["po"] ** 2, pp * oo), 1.0),
+        "nse": 1.0 - divide(square, oo),
         "bias": moments["mean_p"] - moments["mean_o"] + exists,
-        "mae": _divide(moments["absolute"], total),
+        "mae": divide(moments["absolute"], total),
         "n": moments["n"],
     }
 
@@ -419,12 +369,6 @@ def _summaries(values: np.ndarray) -> dict[str, float]:
         "median": float(np.median(known)),
         "q90": float(np.quantile(known, 0.9)),
     }
-
-
-def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """Divide, with NaN where the divisor is zero."""
-    shape = np.broadcast_shapes(np.shape(top), np.shape(bottom))
-    return np.divide(top, bottom, out=np.full(shape, np.nan), where=np.asarray(bottom) > 0)
 
 
 def _units(names: Sequence[str], observed: xr.Dataset) -> str | None:
