@@ -278,3 +278,18 @@ def test_quality_fill(towers: xr.Dataset, name: str) -> None:
     assert isinstance(caught.value, SchemaError)
     assert not isinstance(caught.value, DataError)
     assert read(follow(caught.value, towers)).labelled.any()
+
+
+def test_land_cover_may_be_missing_altogether(
+    daily_model: FluxModel, some_towers: xr.Dataset
+) -> None:
+    """A category of which nothing is given is an unknown one, and that is said."""
+    bare = some_towers.drop_vars("igbp")
+    with pytest.warns(XfluxWarning, match="without igbp"):
+        out = bare.flux.predict(daily_model)
+    unknown = some_towers.assign_coords(igbp=("site", np.full(some_towers.sizes["site"], "?")))
+    with pytest.warns(XfluxWarning, match="not seen"):
+        same = unknown.flux.predict(daily_model)
+    xr.testing.assert_allclose(
+        out.GPP.drop_vars("igbp", errors="ignore"), same.GPP.drop_vars("igbp")
+    )

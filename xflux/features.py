@@ -268,10 +268,14 @@ def encode(
 ) -> Array:
     """Characteristics as columns, shape (C, width): categories one-hot, numbers normalised.
 
-    An unknown category is a row of zeros, a missing number the mean of training.
+    An unknown category is a row of zeros, and so is a category of which nothing is given; a missing
+    number is the mean of training.
     """
     parts: list[Array] = [np.zeros((count, 0), dtype=np.float32)]
     for item in wanted:
+        if item.classes and item.name not in values:
+            parts.append(np.zeros((count, item.width), dtype=np.float32))
+            continue
         if item.classes:
             text = as_text(values[item.name])
             parts.append(np.stack([text == name for name in item.classes], -1).astype(np.float32))

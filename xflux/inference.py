@@ -88,12 +88,18 @@ def predict(
 
 def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str) -> Plan:
     present = tuple(name for name in inputs.drivers if name in schema.drivers)
-    needed = [*inputs.required, *(item.name for item in inputs.characteristics), "lat"]
+    known = [
+        c.name
+        for c in inputs.characteristics
+        if not c.classes or c.name in schema.matches or c.name in schema.problems
+    ]
+    needed = [*inputs.required, *known, "lat"]
     schema.require([*needed, *present, *schema.disputed(inputs.drivers)], task="prediction")
     used = [name for name in present if name in schema.matches]
     if schema.time_step != inputs.time_step:
         raise ModelError(_other_step(ds, schema, inputs))
     missing = [name for name in inputs.optional if name not in present]
+    missing += [c.name for c in inputs.characteristics if c.name not in known]
     if missing:
         warn(
             f"predicting without {', '.join(missing)}: the model can, with less skill (its card "
@@ -103,7 +109,7 @@ def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device:
     if derived:
         warn_derived(schema)
     raw = dict.fromkeys((*used, *(s for name in derived for s in schema.derivable[name])))
-    statics = dict.fromkeys((*(item.name for item in inputs.characteristics), "lat"))
+    statics = dict.fromkeys((*known, "lat"))
     drivers = tuple(schema.matches[name] for name in raw)
     fixed = tuple(schema.matches[name] for name in statics)
     assert schema.time_dim is not None
