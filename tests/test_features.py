@@ -269,9 +269,17 @@ def test_an_absent_driver_is_zero_with_all_that_follows_from_it() -> None:
 
 
 def test_a_gap_in_an_optional_driver_is_a_gap_at_prediction_but_not_in_training() -> None:
+    values = drivers() | {"P": np.ones((2, 6), np.float32)}
+    values["P"][0, 1:6] = np.nan
+    inputs = replace(INPUTS, drivers=(*INPUTS.drivers, "P"))
+    assert not assemble(values, inputs).usable[0, 1:].any()
+    assert assemble(values, inputs, training=True).usable.all()
+
+
+def test_a_gap_in_what_is_seen_from_space_is_none() -> None:
     values = drivers()
     values["LAI"][0, 1:6] = np.nan
-    assert not assemble(values).usable[0, 1:].any()
+    assert assemble(values).usable.all()
     training = assemble(values, training=True)
     assert training.usable.all()
     assert (training.drivers[0, 1:][:, [2, 4, 5]] == 0).all()

@@ -22,6 +22,9 @@ Mask = npt.NDArray[np.bool_]
 GAP_LIMIT = {"daily": 3, "monthly": 1}
 """Longest gap in a driver, in steps, that is bridged with the last value before it."""
 
+CLOUDED = ("LAI", "EVI", "NDVI", "FAPAR")
+"""Drivers seen from space: clouds leave gaps in them as a rule, and a model does without them there."""
+
 SETTLING = {"daily": 30, "monthly": 3}
 """Steps after a longer gap that stay missing while the state is built up anew."""
 
@@ -223,7 +226,7 @@ def assemble(
     training : bool
         In training a step counts as usable when the required drivers are there: the network
         learns to do without the others. At prediction a gap in any driver that is present at
-        all is a gap.
+        all is a gap, but for those of `CLOUDED`: there the network does without.
 
     Returns
     -------
@@ -237,7 +240,7 @@ def assemble(
     for name, values in bridged_drivers.items():
         present = np.isfinite(values)
         bridged |= present & ~np.isfinite(drivers[name])
-        if name in inputs.required or not training:
+        if name in inputs.required or not (training or name in CLOUDED):
             usable &= present
     columns = np.empty((*some.shape, inputs.width), dtype=np.float32)
     width = len(inputs.drivers)

@@ -19,7 +19,7 @@ from xflux.blocks import CELLS, Plan, predict_block, to_layout, unmasked
 from xflux.ensemble import Members
 from xflux.entities import entity_labels, without_time
 from xflux.errors import ModelError, warn
-from xflux.features import Array, Inputs
+from xflux.features import Array, Inputs, Mask
 from xflux.schema import Match, Schema
 from xflux.towers import to_step, warn_derived
 from xflux.variables import BY_NAME, TARGETS
@@ -199,31 +199,50 @@ def _eager(
 def _warn_absent(
     plan: Plan, labels: Sequence[str], drivers: list[xr.Variable], flux: Array
 ) -> None:
-    """Name the entities that have no prediction because one of their drivers has no value."""
-    shape = flux.shape[(1 if plan.members else 0) :]
+    """Say where a driver has no value: no prediction there, or one that does without it."""
     first = flux[0] if plan.members else flux
-    nothing = np.isnan(first).all(axis=-1).reshape(-1)
-    if not nothing.any() or not shape[-1]:
+    sizes = dict(zip(plan.layout, first.shape, strict=True))
+    predicted = np.isfinite(first).reshape(-1, first.shape[-1])
+    nothing = ~predicted.any(axis=-1)
+    clouded = [match for match in plan.drivers if match.name in features.CLOUDED]
+    if not predicted.size or not (nothing.any() or clouded):
         return
-    sizes = dict(zip(plan.layout, shape, strict=True))
-    found = {}
-    for match, names, variable in zip(plan.drivers, plan.dims, drivers, strict=True):
-        if match.name in found:
-            continue
-        values = to_layout(unmasked(np.asanyarray(variable.values)), names, plan.layout, sizes)
-        found[match.name] = np.isfinite(values).any(axis=-1).reshape(-1)
-    land = np.zeros(len(nothing), dtype=bool)
-    for name in set(plan.inputs.required) & set(found):
-        land |= found[name]
+    found = {
+        match.name: np.isfinite(
+            to_layout(unmasked(np.asanyarray(variable.values)), names, plan.layout, sizes)
+        ).reshape(predicted.shape)
+        for match, names, variable in zip(plan.drivers, plan.dims, drivers, strict=True)
+    }
+    land = np.any([found[n].any(axis=-1) for n in plan.inputs.required if n in found], axis=0)
     for match in plan.drivers:
-        gone = np.flatnonzero(nothing & land & ~found[match.name])
-        if gone.size:
-            named = ", ".join(labels[i] for i in gone[:8]) + (", ..." if gone.size > 8 else "")
+        empty = ~found[match.name].any(axis=-1)
+        gone = np.flatnonzero(nothing & land & empty)
+        if match in clouded:
+            _warn_without(plan, match, labels, predicted & ~found[match.name])
+        elif gone.size:
             warn(
                 f"{match.variable!r} ({match.name}) has no value at {gone.size} entities "
-                f"({named}): there is no prediction for them; give it, or predict them without, "
-                f'ds.drop_vars("{match.variable}")',
+                f"({_named(labels, gone)}): there is no prediction for them; give it, or predict "
+                f'them without, ds.drop_vars("{match.variable}")',
             )
+
+
+def _warn_without(plan: Plan, match: Match, labels: Sequence[str], without: Mask) -> None:
+    """Say where a driver that is seen from space has gaps longer than those that are bridged."""
+    present = np.where(without, np.float32(np.nan), np.float32(0))
+    limit = features.GAP_LIMIT[plan.inputs.time_step]
+    left = ~np.isfinite(features.bridge_gaps(present, limit))
+    where = np.flatnonzero(left.any(axis=-1))
+    if where.size:
+        warn(
+            f"{match.variable!r} ({match.name}) is missing at {int(left.sum())} steps of "
+            f"{where.size} entities ({_named(labels, where)}): predicted without it there, with "
+            "less skill",
+        )
+
+
+def _named(labels: Sequence[str], where: npt.NDArray[np.intp]) -> str:
+    return ", ".join(labels[i] for i in where[:8]) + (", ..." if where.size > 8 else "")
 
 
 def _all_dims(plan: Plan, statics: list[xr.Variable]) -> tuple[tuple[str, ...], ...]:
