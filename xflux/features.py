@@ -23,7 +23,7 @@ GAP_LIMIT = {"daily": 3, "monthly": 1}
 """Longest gap in a driver, in steps, that is bridged with the last value before it."""
 
 CLOUDED = ("LAI", "EVI", "NDVI", "FAPAR")
-"""Drivers seen from space: clouds leave gaps in them as a rule, and a model does without them there."""
+"""Drivers seen from space: clouds leave gaps in them as a rule; a model does without them there."""
 
 SETTLING = {"daily": 30, "monthly": 3}
 """Steps after a longer gap that stay missing while the state is built up anew."""
