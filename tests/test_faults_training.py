@@ -225,7 +225,7 @@ def test_order_of_the_drivers_does_not_matter(
     xr.testing.assert_equal(found, drivers.flux.predict(daily_model))
 
 
-@pytest.mark.parametrize("name", [row(69, "characteristic_of_the_model_missing", "igbp")])
+@pytest.mark.parametrize("name", [row(69, "characteristic_of_the_model_missing", "lat")])
 def test_characteristic_that_the_model_needs(
     drivers: xr.Dataset, daily_model: FluxModel, name: str
 ) -> None:

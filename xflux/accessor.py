@@ -81,7 +81,7 @@ class FluxAccessor:
         epochs : int, optional
             Passes over the data. When not given they are chosen on clusters of entities that are
             kept out, and the members are then trained on all entities; with fewer than ten
-            clusters 20 (daily) or 60 (monthly).
+            clusters 30 (daily) or 60 (monthly).
         hidden : int
             Hidden units of each member.
         drivers, characteristics : sequence of str, optional

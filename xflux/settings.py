@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from xflux.errors import ModelError
 
-EPOCHS = {"daily": 20, "monthly": 60}
+EPOCHS = {"daily": 30, "monthly": 60}
 """Epochs where they are not chosen by spatial validation, by time step."""
 
 WINDOW = {"daily": (365, 90), "monthly": (24, 12)}
@@ -55,7 +55,7 @@ class Settings:
     members: int = 5
     seed: int = 0
     hidden: int = 64
-    epochs: int = 20
+    epochs: int = 30
     stop: int | None = None
     window: int = 365
     spin_up: int = 90
@@ -66,7 +66,7 @@ class Settings:
     dropout: float = 0.2
     driver_offset: float = 0.3
     characteristic_noise: float = 0.3
-    characteristic_dropout: float = 0.2
+    characteristic_dropout: float = 0.3
     driver_dropout: float = 0.05
     entity_power: float = 0.5
     loss_shares: tuple[float, float, float] = (1.0, 1.0, 1.0)
