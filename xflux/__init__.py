@@ -24,6 +24,7 @@ from xflux.errors import (
     XfluxWarning,
 )
 from xflux.pretrained import bundled_models, load_model
+from xflux.readers.open_towers import open_towers
 
 if TYPE_CHECKING:
     from xflux.model import FluxModel as FluxModel
@@ -53,4 +54,5 @@ __all__ = [
     "bundled_models",
     "datasets",
     "load_model",
+    "open_towers",
 ]

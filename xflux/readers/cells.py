@@ -1,0 +1,194 @@
+"""Tables of text and spreadsheets: find the header, read only the columns that are needed.
+
+Files come in UTF-8 with or without a byte order mark, in UTF-16, or in a code page; with commas,
+semicolons or tabs; with comment lines; and with trailing commas where a spreadsheet saved them.
+"""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from xflux.errors import DataError
+from xflux.readers.sources import Source, check_sizes
+
+_SHEETS = (".xlsx", ".xlsm")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first lines of a table: names of columns and how to read on.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names as the file has them, without blanks around.
+    rows : tuple of tuple of str
+        The first rows below, for recognition.
+    comments : tuple of str
+        Lines above the header, those that begin with ``#``.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    comments: tuple[str, ...] = ()
+    skip: int = 0
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    sheet: bool = False
+
+    @property
+    def decimal(self) -> str:
+        """The decimal mark: a comma only where columns are not separated by commas."""
+        if self.delimiter == ",":
+            return "."
+        cells = [cell for row in self.rows for cell in row]
+        commas = sum(_is_number(cell.replace(",", ".")) and "," in cell for cell in cells)
+        return "," if commas > sum("." in cell and _is_number(cell) for cell in cells) else "."
+
+
+def read_header(source: Source) -> Header:
+    """Read the names of the columns and the first rows of a table.
+
+    Raises
+    ------
+    DataError
+        The file is empty or holds no header.
+    ImportError
+        A spreadsheet, and openpyxl is not installed.
+    """
+    start = source.start()
+    if not start.strip(b"\0 \t\r\n\xef\xbb\xbf"):
+        raise DataError("the file is empty")
+    if start[:2] == b"PK":
+        return _sheet_header(source)
+    if start[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+        raise DataError("a spreadsheet of the old .xls kind; save it as .xlsx or .csv")
+    encoding = _encoding(start)
+    lines = start.decode(encoding, errors="replace").splitlines()
+    comments = []
+    skip = 0
+    while skip < len(lines) and (not lines[skip].strip(' ,;\t"') or _is_comment(lines[skip])):
+        if _is_comment(lines[skip]):
+            comments.append(lines[skip].strip(' ,;\t"'))
+        skip += 1
+    if skip == len(lines):
+        raise DataError("the file has no header")
+    delimiter = max(",;\t", key=lines[skip].count)
+    rows = list(csv.reader(lines[skip : skip + 6], delimiter=delimiter))
+    names = tuple(name.strip().lstrip("\ufeff") for name in rows[0])
+    first = tuple(tuple(cell.strip() for cell in row) for row in rows[1:] if row)
+    return Header(names, first, tuple(comments), skip, delimiter, encoding)
+
+
+def read_table(source: Source, header: Header, wanted: Sequence[str]) -> pd.DataFrame:
+    """Read the columns `wanted`, those that are there, as text or numbers; fills are missing.
+
+    Raises
+    ------
+    DataError
+        There is no row, or the rows cannot be taken apart.
+    """
+    position = {name: i for i, name in reversed(list(enumerate(header.names)))}
+    chosen = sorted({position[name] for name in wanted if name in position})
+    names = [header.names[i] for i in chosen]
+    if header.sheet:
+        table = pd.read_excel(source.seekable(), engine="openpyxl", usecols=chosen)
+        table.columns = pd.Index(names)
+    else:
+        with source.open() as handle:
+            table = pd.read_csv(
+                handle,
+                sep=header.delimiter,
+                decimal=header.decimal,
+                header=None,
+                names=names,
+                usecols=chosen,
+                index_col=False,
+                skiprows=header.skip + 1,
+                encoding=header.encoding,
+                encoding_errors="replace",
+                low_memory=False,
+            )
+    if table.iloc[:, 0].hasnans:  # empty lines, as spreadsheets leave them
+        table = table.dropna(how="all")
+    if table.empty:
+        raise DataError("found no row below the header")
+    return table
+
+
+def numbers(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
+    """One column as numbers, fills (-9999 and its kin) missing.
+
+    Raises
+    ------
+    DataError
+        A cell holds text.
+    """
+    column = table[name]
+    if column.dtype.kind not in "fiub":
+        read = pd.to_numeric(column, errors="coerce")
+        bad = read.isna() & column.notna()
+        if bad.any():
+            row = int(np.flatnonzero(bad.to_numpy())[0])
+            raise DataError(
+                f"column {name} holds {str(column.iloc[row])[:40]!r} in row {row + 1}; "
+                "expected a number"
+            )
+        column = read
+    values = column.to_numpy(dtype=np.float64)
+    kept = ((values > -9990.0) | (values < -10000.0)) & (np.abs(values) < np.inf)
+    return np.where(kept, values, np.nan)
+
+
+def _sheet_header(source: Source) -> Header:
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise ImportError(
+            f"{source.where} is a spreadsheet; reading it needs openpyxl. "
+            "Type: pip install 'xflux[excel]'"
+        ) from error
+    where = source.seekable()
+    with zipfile.ZipFile(where) as archive:
+        check_sizes(archive)
+    book = openpyxl.load_workbook(where, read_only=True, data_only=True)
+    try:
+        rows = [
+            tuple("" if cell is None else str(cell).strip() for cell in row)
+            for row in book.worksheets[0].iter_rows(max_row=6, values_only=True)
+        ]
+    finally:
+        book.close()
+    if not rows:
+        raise DataError("the spreadsheet is empty")
+    return Header(rows[0], tuple(rows[1:]), sheet=True)
+
+
+def _encoding(start: bytes) -> str:
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(start) - 8:
+            return "cp1252" if b"\x00" not in start else "utf-8"
+    return "utf-8-sig"
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip('\ufeff "').startswith("#")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
