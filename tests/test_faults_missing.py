@@ -60,7 +60,7 @@ def test_gap_in_a_driver(
     missing = found["GPP"].isel(site=1).isnull().values
     wanted = np.zeros(365, dtype=bool)
     if shows:
-        wanted[first : first + length + SETTLING["daily"]] = True
+        wanted[first + GAP_LIMIT["daily"] : first + length + SETTLING["daily"]] = True
     np.testing.assert_array_equal(missing, wanted)
 
 
