@@ -139,7 +139,7 @@ def predict_block(
     stateful = keep or before is not None
     start = before or beginning(plan.inputs, task.weights, count if stateful else 0)
     run, interrupted, kept = start.run.copy(), start.interrupted.copy(), []
-    chosen = np.flatnonzero(_land(plan, timed, start.recent if stateful else None))
+    chosen = np.flatnonzero(_land(plan, timed, start if stateful else None))
     some = cells_at_once(steps)
     for first in range(0, len(chosen), some):
         cells = chosen[first : first + some]
@@ -231,16 +231,20 @@ def to_layout(
     return np.broadcast_to(expanded, tuple(sizes[dim] for dim in layout))
 
 
-def _land(plan: Plan, timed: list[npt.NDArray[np.generic]], recent: Array | None) -> Mask:
-    """Cells with at least one value of a required driver, here or just before, shape (C,)."""
+def _land(plan: Plan, timed: list[npt.NDArray[np.generic]], start: Carried | None) -> Mask:
+    """Cells with at least one value of a required driver, here or just before, shape (C,).
+
+    A series that was running is among them even if no value of it can be carried on any more:
+    here is its gap.
+    """
     found = np.zeros(timed[0].shape[0], dtype=bool)
     for match, values in zip(plan.drivers, timed, strict=True):
         if match.name in plan.inputs.required:
             number = values if values.dtype.kind in "fc" else values.astype(np.float32)
             found |= np.isfinite(number).any(axis=1)
-    if recent is not None:
+    if start is not None:
         needed = [plan.inputs.drivers.index(name) for name in plan.inputs.required]
-        found |= np.isfinite(recent[:, needed]).any(axis=(1, 2))
+        found |= np.isfinite(start.recent[:, needed]).any(axis=(1, 2)) | (start.run > 0)
     return found
 
 
