@@ -113,8 +113,7 @@ class Engine:
             out, (hidden[m : m + 1], cell[m : m + 1]) = member.lstm(
                 joined, (memory.hidden[m : m + 1], memory.cell[m : m + 1])
             )
-            bias, weight = member.heads
-            flux = functional.softplus(torch.addmm(bias, out.flatten(0, 1), weight))
+            flux = functional.softplus(functional.linear(out.flatten(0, 1), *member.heads))
             flux += self._direct(member, seen, characteristics, steps)
             torch.mul(flux.view(fluxes.shape[1:]), 0.5 * member.spread, out=fluxes[m])
         return fluxes, Memory(hidden, cell, sums)
@@ -139,9 +138,8 @@ class Engine:
         fixed = torch.addmm(member.fixed[0], characteristics, member.fixed[1])
         first = (seen @ member.seen).view(steps, len(fixed), -1).add_(fixed)
         hidden = functional.silu(first, inplace=True).flatten(0, 1)
-        hidden = torch.addmm(member.second[0], hidden, member.second[1])
-        functional.silu(hidden, inplace=True)
-        return functional.softplus(torch.addmm(member.direct[0], hidden, member.direct[1]))
+        hidden = functional.silu(functional.linear(hidden, *member.second), inplace=True)
+        return functional.softplus(functional.linear(hidden, *member.direct))
 
 
 def _arrange(member: Member, drivers: int) -> _Weights:
@@ -153,10 +151,10 @@ def _arrange(member: Member, drivers: int) -> _Weights:
     varying = len(first) - (network.lstm.input_size - drivers)
     return _Weights(
         lstm=lstm.to(member.spread.device).eval().requires_grad_(False),
-        heads=(network.heads.bias, network.heads.weight.T),
+        heads=(network.heads.weight, network.heads.bias),
         seen=first[:varying].contiguous(),
         fixed=(direct.first.bias, first[varying:].contiguous()),
-        second=(direct.second.bias, direct.second.weight.T.contiguous()),
-        direct=(direct.heads.bias, direct.heads.weight.T.contiguous()),
+        second=(direct.second.weight, direct.second.bias),
+        direct=(direct.heads.weight, direct.heads.bias),
         spread=member.spread,
     )
