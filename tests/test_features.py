@@ -21,15 +21,11 @@ def series(rows: list[list[float]]) -> np.ndarray:
 
 
 def bridged_in_a_loop(row: np.ndarray, limit: int) -> np.ndarray:
-    """One series, step by step: runs of missing values take the value before them, if short."""
-    out, step = row.copy(), 0
-    while step < len(row):
-        end = step
-        while end < len(row) and not np.isfinite(row[end]):
-            end += 1
-        if end > step and step > 0 and end - step <= limit:
-            out[step:end] = row[step - 1]
-        step = max(end, step + 1)
+    """One series, step by step: a value is carried on over no more than ``limit`` steps."""
+    out, value, ago = row.copy(), NAN, 0
+    for step, here in enumerate(row):
+        value, ago = (here, 0) if np.isfinite(here) else (value, ago + 1)
+        out[step] = value if ago <= limit else NAN
     return out
 
 
@@ -47,18 +43,21 @@ def test_gaps_are_bridged_as_in_a_loop(row: np.ndarray, limit: int) -> None:
     np.testing.assert_array_equal(values, before)
 
 
-@given(row=any_gaps, limit=st.integers(0, 5), step=st.integers(1, 40))
-def test_bridging_looks_no_further_ahead_than_its_limit(
-    row: np.ndarray, limit: int, step: int
-) -> None:
-    whole = features.bridge_gaps(row[None].astype(np.float32), limit)
-    part = features.bridge_gaps(row[None, : step + limit].astype(np.float32), limit)
-    np.testing.assert_array_equal(part[:, :step], whole[:, :step])
+@given(row=any_gaps, limit=st.integers(0, 5), step=st.integers(0, 40))
+def test_bridging_goes_on_from_the_steps_before(row: np.ndarray, limit: int, step: int) -> None:
+    values = row[None].astype(np.float32)
+    step = min(step, len(row))
+    whole = features.bridge_gaps(values, limit)
+    earlier = np.concatenate([np.full((1, limit), NAN, np.float32), values[:, :step]], axis=1)
+    earlier = earlier[:, earlier.shape[1] - limit :]
+    np.testing.assert_array_equal(features.bridge_gaps(values[:, :step], limit), whole[:, :step])
+    after = features.bridge_gaps(values[:, step:], limit, earlier)
+    np.testing.assert_array_equal(after, whole[:, step:])
 
 
 def test_infinite_values_are_gaps_too() -> None:
     found = features.bridge_gaps(series([[1, math.inf, -math.inf, 4, NAN, NAN, NAN]]), 2)
-    np.testing.assert_array_equal(found, series([[1, 1, 1, 4, NAN, NAN, NAN]]))
+    np.testing.assert_array_equal(found, series([[1, 1, 1, 4, 4, 4, NAN]]))
 
 
 @given(
@@ -66,7 +65,7 @@ def test_infinite_values_are_gaps_too() -> None:
     steps=st.integers(0, 8),
 )
 def test_settling_follows_gaps_inside_a_series_only(usable: np.ndarray, steps: int) -> None:
-    found = features.settle(usable[None], steps)[0]
+    found = features.settle(features.course(usable[None]), steps)[0]
     begun, since = False, math.inf
     for step, here in enumerate(usable):
         if begun and not here:
@@ -74,6 +73,20 @@ def test_settling_follows_gaps_inside_a_series_only(usable: np.ndarray, steps: i
         elif here:
             begun, since = True, since + 1
         assert found[step] == (here and since <= steps)
+
+
+@given(
+    usable=st.lists(st.booleans(), min_size=2, max_size=30).map(np.array), cut=st.integers(1, 29)
+)
+def test_the_course_goes_on_from_the_step_before(usable: np.ndarray, cut: int) -> None:
+    cut = min(cut, len(usable) - 1)
+    whole = features.course(usable[None])
+    first = features.course(usable[None, :cut])
+    second = features.course(
+        usable[None, cut:], run=first.run[:, -1], interrupted=first.interrupted[:, -1]
+    )
+    for part, rest, both in zip(first, second, whole, strict=True):
+        np.testing.assert_array_equal(np.concatenate([part, rest], axis=1), both)
 
 
 @given(usable=st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=4))
@@ -272,19 +285,22 @@ def test_a_gap_in_an_optional_driver_is_a_gap_at_prediction_but_not_in_training(
     values = drivers() | {"P": np.ones((2, 6), np.float32)}
     values["P"][0, 1:6] = np.nan
     inputs = replace(INPUTS, drivers=(*INPUTS.drivers, "P"))
-    assert not assemble(values, inputs).usable[0, 1:].any()
+    limit = features.GAP_LIMIT[INPUTS.time_step]
+    usable = assemble(values, inputs).usable[0].tolist()
+    assert usable == [True] * (1 + limit) + [False] * (5 - limit)
     assert assemble(values, inputs, training=True).usable.all()
 
 
 def test_a_gap_in_what_is_seen_from_space_is_none() -> None:
     values = drivers()
     values["LAI"][0, 1:6] = np.nan
+    limit = features.GAP_LIMIT[INPUTS.time_step]
     assert assemble(values).usable.all()
     training = assemble(values, training=True)
     assert training.usable.all()
-    assert (training.drivers[0, 1:][:, [2, 4, 5]] == 0).all()
+    assert (training.drivers[0, 1 + limit :][:, [2, 4, 5]] == 0).all()
     values["TA"][1, 1:6] = np.nan
-    assert not assemble(values, training=True).usable[1, 1:].any()
+    assert not assemble(values, training=True).usable[1, 1 + limit :].any()
 
 
 def test_bridged_steps_are_flagged() -> None:

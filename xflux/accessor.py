@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import xarray as xr
 
@@ -141,6 +141,38 @@ class FluxAccessor:
             settings={"members": members, "seed": seed, "hidden": hidden, **(settings or {})},
         )
 
+    @overload
+    def predict(
+        self,
+        model: FluxModel | None = ...,
+        *,
+        members: bool = ...,
+        characteristics: xr.Dataset | None = ...,
+        tolerance: float | None = ...,
+        device: str = ...,
+        initial_state: xr.Dataset | None = ...,
+        return_state: Literal[False] = ...,
+        variables: Mapping[str, str] | None = ...,
+        units: Mapping[str, str] | None = ...,
+        assume_units: bool = ...,
+    ) -> xr.Dataset: ...
+
+    @overload
+    def predict(
+        self,
+        model: FluxModel | None = ...,
+        *,
+        members: bool = ...,
+        characteristics: xr.Dataset | None = ...,
+        tolerance: float | None = ...,
+        device: str = ...,
+        initial_state: xr.Dataset | None = ...,
+        return_state: Literal[True],
+        variables: Mapping[str, str] | None = ...,
+        units: Mapping[str, str] | None = ...,
+        assume_units: bool = ...,
+    ) -> tuple[xr.Dataset, xr.Dataset]: ...
+
     def predict(
         self,
         model: FluxModel | None = None,
@@ -149,10 +181,12 @@ class FluxAccessor:
         characteristics: xr.Dataset | None = None,
         tolerance: float | None = None,
         device: str = "cpu",
+        initial_state: xr.Dataset | None = None,
+        return_state: bool = False,
         variables: Mapping[str, str] | None = None,
         units: Mapping[str, str] | None = None,
         assume_units: bool = False,
-    ) -> xr.Dataset:
+    ) -> xr.Dataset | tuple[xr.Dataset, xr.Dataset]:
         """Predict GPP, Reco and NEE for every entity and time step of this Dataset.
 
         Parameters
@@ -168,6 +202,11 @@ class FluxAccessor:
             Coordinates of ``characteristics`` that differ by no more are the same place.
         device : str
             ``"cpu"`` or ``"cuda"``.
+        initial_state : xr.Dataset, optional
+            The state that an earlier prediction returned, which ended one step before this Dataset
+            begins: the numbers are those of one run over both. One step is then enough.
+        return_state : bool
+            Also return the state at the end, a Dataset that can be written and read.
         variables, units : mapping of str to str, optional
             As in `train`.
         assume_units : bool
@@ -177,9 +216,10 @@ class FluxAccessor:
         -------
         xr.Dataset
             GPP, Reco, NEE and GPP_std, Reco_std, NEE_std in g m-2 d-1 of carbon, with the dims,
-            order, coordinates and calendar of the drivers; lazy where the drivers are. A gap of up
-            to 3 days (1 month) in a driver is bridged with its last value; a longer one gives NaN
-            there and for the 30 days (3 months) after it.
+            order, coordinates and calendar of the drivers; lazy where the drivers are, in their
+            chunks of time and space. The first 3 days (1 month) of a gap in a driver are bridged
+            with its last value; a longer one gives NaN in the rest of it and for the 30 days
+            (3 months) after it. With ``return_state=True`` a pair of this and the state.
 
         Raises
         ------
@@ -188,7 +228,8 @@ class FluxAccessor:
         DataError
             Values are out of range; on lazy data when they are computed.
         ModelError
-            The time step is not the model's, or lazy data are chunked along time.
+            The time step is not the model's, or the initial state does not belong to it, to these
+            entities, or to the step before these.
 
         Examples
         --------
@@ -198,15 +239,27 @@ class FluxAccessor:
         """
         from xflux.alignment import align_characteristics
         from xflux.pretrained import model_for
+        from xflux.state import step_of
 
         ds = self._ds
         if characteristics is not None:
             ds = align_characteristics(ds, characteristics, tolerance=tolerance)
-        schema = resolve(ds, variables=variables, units=units, assume_units=assume_units)
+        known = None if initial_state is None else step_of(initial_state)
+        schema = resolve(
+            ds, variables=variables, units=units, assume_units=assume_units, time_step=known
+        )
         if model is None:
             schema.require(task="prediction")
             model = model_for(schema.time_step)
-        return _model(model).predict(ds, schema, members=members, device=device)
+        fluxes, state = _model(model).advance(
+            ds,
+            schema,
+            members=members,
+            device=device,
+            initial_state=initial_state,
+            keep_state=return_state,
+        )
+        return fluxes if state is None else (fluxes, state)
 
     def evaluate(
         self,

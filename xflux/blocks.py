@@ -1,4 +1,4 @@
-"""One block of entities over their whole series: from the input's own arrays to fluxes.
+"""One block, some entities over some time: from the input's own arrays to fluxes, and the state.
 
 The walk of the numbers, in order: lay out and broadcast, gather land, units, ranges, gaps, derived
 drivers, normalisation, every member, mean and spread, scatter back.
@@ -13,16 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from xflux import ensemble, features, metadata
+from xflux.carried import Carried, beginning
 from xflux.derived import vapour_pressure_deficit
-from xflux.ensemble import Members
+from xflux.ensemble import Members, Memory
 from xflux.entities import characteristic_values
 from xflux.errors import DataError
-from xflux.features import Array, Inputs, Mask
+from xflux.features import Array, Course, Inputs, Mask
 from xflux.schema import Match
 from xflux.towers import to_canonical
 
-CELLS = 1024
-"""Entities whose network inputs are in memory at a time."""
+CELLS, STEPS = 1024, 365
+"""Entities whose network inputs are in memory at a time, for so many steps; fewer for more."""
+
+WHOLE = slice(None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,63 +58,148 @@ class Plan:
     device: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that every block of a prediction needs, the same for all of them.
+
+    Attributes
+    ----------
+    plan : Plan
+    dims : tuple of tuple of str
+        Dimensions of each array of a block.
+    weights : Members
+    days, fraction : numpy.ndarray
+        Shape (T,): length of each step in days, and its position in the year.
+    """
+
+    plan: Plan
+    dims: tuple[tuple[str, ...], ...]
+    weights: Members
+    days: npt.NDArray[np.float64]
+    fraction: Array
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the fluxes that a block gives."""
+        count = ensemble.sizes_of(self.weights).members
+        return metadata.output_names(self.plan.members, count > 1)
+
+
 def predict_block(
     arrays: Sequence[npt.NDArray[np.generic]],
     *,
-    plan: Plan,
-    dims: tuple[tuple[str, ...], ...],
-    weights: Members,
-    days: npt.NDArray[np.float64],
-    fraction: Array,
-) -> Array:
+    task: Task,
+    time: slice = WHOLE,
+    before: Carried | None = None,
+    keep: bool = False,
+) -> tuple[list[Array], Carried | None]:
     """Take one block of the input's own arrays to fluxes.
 
     Parameters
     ----------
     arrays : sequence of numpy.ndarray
-        Drivers and characteristics in the plan's order, each with its own ``dims``.
-    plan : Plan
-    dims : tuple of tuple of str
-        Dimensions of each array.
-    weights : Members
-    days, fraction : numpy.ndarray
-        Shape (T,): length of each step in days, and its position in the year.
+        Drivers and characteristics in the plan's order, each with its own dims.
+    task : Task
+    time : slice
+        Which of the steps of the run these arrays hold.
+    before : Carried, optional
+        The state that the block before this one in time ended with.
+    keep : bool
+        Give the state at the end.
 
     Returns
     -------
-    numpy.ndarray
-        Shape (flux, [realization,] entity dims..., T), g m-2 d-1, float32.
+    fluxes : list of numpy.ndarray
+        One for each name of ``task.names``, shape ([realization,] entity dims..., T), g m-2 d-1,
+        float32.
+    state : Carried or None
 
     Raises
     ------
     DataError
         Values are out of their plausible range.
     """
+    plan, days, fraction = task.plan, task.days[time], task.fraction[time]
     entity_dims = plan.layout[:-1]
     arrays = tuple(unmasked(array) for array in arrays)
-    sizes = _sizes(arrays, dims)
+    sizes = _sizes(arrays, task.dims)
     shape = tuple(sizes[dim] for dim in entity_dims)
     count, steps = int(np.prod(shape, dtype=np.int64)), len(fraction)
     split = len(plan.drivers)
     timed = [
         to_layout(array, names, plan.layout, sizes).reshape(count, steps)
-        for array, names in zip(arrays[:split], dims[:split], strict=True)
+        for array, names in zip(arrays[:split], task.dims[:split], strict=True)
     ]
     fixed = [
         to_layout(array, names, entity_dims, sizes).reshape(count)
-        for array, names in zip(arrays[split:], dims[split:], strict=True)
+        for array, names in zip(arrays[split:], task.dims[split:], strict=True)
     ]
-    chosen = np.flatnonzero(_land(plan, timed))
-    total = len(ensemble.unpack(weights))
-    outputs = metadata.output_names(plan.members, total > 1)
-    lead = (len(outputs), total) if plan.members else (len(outputs),)
-    result = np.full((*lead, count, steps), np.nan, dtype=np.float32)
-    for first in range(0, len(chosen), CELLS):
-        cells = chosen[first : first + CELLS]
-        result[..., cells, :] = _predict_cells(
-            plan, weights, [t[cells] for t in timed], [s[cells] for s in fixed], days, fraction
+    lead = (ensemble.sizes_of(task.weights).members,) if plan.members else ()
+    fluxes = [np.full((*lead, count, steps), np.nan, dtype=np.float32) for _ in task.names]
+    stateful = keep or before is not None
+    start = before or beginning(plan.inputs, task.weights, count if stateful else 0)
+    run, interrupted, kept = start.run.copy(), start.interrupted.copy(), []
+    chosen = np.flatnonzero(_land(plan, timed, start if stateful else None))
+    some = cells_at_once(steps)
+    for first in range(0, len(chosen), some):
+        cells = chosen[first : first + some]
+        past = _Past(start, cells) if stateful else None
+        found, course, memory = _predict_cells(
+            task, [t[cells] for t in timed], [s[cells] for s in fixed], days, fraction, past, keep
         )
-    return result.reshape((*lead, *shape, steps))
+        for flux, values in zip(fluxes, found, strict=True):
+            flux[..., cells, :] = values
+        if memory is not None:
+            run[cells], interrupted[cells] = course.run[:, -1], course.interrupted[:, -1]
+            on = run[cells] > 0
+            kept.append(Memory(memory.hidden[:, on], memory.cell[:, on], memory.sums[on]))
+    result = [flux.reshape((*lead, *shape, steps)) for flux in fluxes]
+    if not keep:
+        return result, None
+    recent = _recent(plan, timed, days, start.recent)
+    return result, Carried(_joined(kept, task.weights), recent, run, interrupted)
+
+
+def cells_at_once(steps: int) -> int:
+    """Entities that go together, so that memory does not grow with the length of a block."""
+    return max(1, min(4 * CELLS, CELLS * STEPS // max(steps, 1)))
+
+
+def _joined(parts: list[Memory], weights: Members) -> Memory:
+    if not parts:
+        return ensemble.empty_memory(ensemble.sizes_of(weights), 0)
+    hidden, cell, sums = zip(*parts, strict=True)
+    return Memory(np.concatenate(hidden, 1), np.concatenate(cell, 1), np.concatenate(sums, 0))
+
+
+def _recent(
+    plan: Plan,
+    timed: list[npt.NDArray[np.generic]],
+    days: npt.NDArray[np.float64],
+    earlier: Array,
+) -> Array:
+    """The last values of each driver at every entity, shape (N, A, GAP_LIMIT)."""
+    limit = earlier.shape[2]
+    values = _canonical(plan, [array[:, -limit:] for array in timed], days[-limit:])
+    steps = min(limit, len(days))
+    latest = np.full((*earlier.shape[:2], steps), np.nan, dtype=np.float32)
+    for i, name in enumerate(plan.inputs.drivers):
+        if name in values:
+            latest[:, i] = values[name]
+    return np.concatenate([earlier, latest], axis=2)[:, :, -limit:]
+
+
+class _Past:
+    """The state before a block, of some of its entities."""
+
+    def __init__(self, start: Carried, cells: npt.NDArray[np.int64]) -> None:
+        self.recent = start.recent[cells]
+        self.run, self.interrupted = start.run[cells], start.interrupted[cells]
+        self.memory = start.before(cells)
+
+    def drivers(self, plan: Plan, names: Sequence[str]) -> dict[str, Array]:
+        """The last values of some drivers, (C, GAP_LIMIT) each."""
+        return {name: self.recent[:, plan.inputs.drivers.index(name)] for name in names}
 
 
 def unmasked(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
@@ -143,29 +231,49 @@ def to_layout(
     return np.broadcast_to(expanded, tuple(sizes[dim] for dim in layout))
 
 
-def _land(plan: Plan, timed: list[npt.NDArray[np.generic]]) -> Mask:
-    """Cells with at least one value of a required driver, shape (C,)."""
+def _land(plan: Plan, timed: list[npt.NDArray[np.generic]], start: Carried | None) -> Mask:
+    """Cells with at least one value of a required driver, here or just before, shape (C,).
+
+    A series that was running is among them even if no value of it can be carried on any more:
+    here is its gap.
+    """
     found = np.zeros(timed[0].shape[0], dtype=bool)
     for match, values in zip(plan.drivers, timed, strict=True):
         if match.name in plan.inputs.required:
             number = values if values.dtype.kind in "fc" else values.astype(np.float32)
             found |= np.isfinite(number).any(axis=1)
+    if start is not None:
+        needed = [plan.inputs.drivers.index(name) for name in plan.inputs.required]
+        found |= np.isfinite(start.recent[:, needed]).any(axis=(1, 2)) | (start.run > 0)
     return found
 
 
-def _predict_cells(
-    plan: Plan,
-    weights: Members,
-    timed: list[npt.NDArray[np.generic]],
-    fixed: list[npt.NDArray[np.generic]],
-    days: npt.NDArray[np.float64],
-    fraction: Array,
-) -> Array:
-    """Fluxes of some cells, shape (flux, [realization,] C, T)."""
+def _canonical(
+    plan: Plan, timed: list[npt.NDArray[np.generic]], days: npt.NDArray[np.float64]
+) -> dict[str, Array]:
+    """Drivers in xflux's units, with those that are derived from others, shape (C, T) each."""
     values = {
         match.name: to_canonical(array, match.conversion, days)
         for match, array in zip(plan.drivers, timed, strict=True)
     }
+    with np.errstate(all="ignore"):  # values that cannot be are refused later, by name
+        for name in plan.derived:
+            values[name] = vapour_pressure_deficit(values)
+    return values
+
+
+def _predict_cells(
+    task: Task,
+    timed: list[npt.NDArray[np.generic]],
+    fixed: list[npt.NDArray[np.generic]],
+    days: npt.NDArray[np.float64],
+    fraction: Array,
+    past: _Past | None,
+    keep: bool,
+) -> tuple[list[Array], Course, Memory | None]:
+    """Fluxes of some cells, ([realization,] C, T) each, with their course and memory."""
+    plan = task.plan
+    values = _canonical(plan, timed, days)
     statics = {
         match.name: characteristic_values(match, array)
         for match, array in zip(plan.statics, fixed, strict=True)
@@ -177,22 +285,25 @@ def _predict_cells(
     ]
     if problems:
         raise DataError("; ".join(problems))
-    for name in plan.derived:
-        values[name] = vapour_pressure_deficit(values)
+    given = [name for name in plan.inputs.drivers if name in values]
     block = features.assemble(
         plan.inputs,
-        {name: values[name] for name in plan.inputs.drivers if name in values},
+        {name: values[name] for name in given},
         statics,
         np.asarray(statics["lat"], dtype=np.float32),
         fraction,
+        before=None if past is None else past.drivers(plan, given),
     )
-    fluxes = ensemble.run(weights, block, device=plan.device)
-    settling = features.settle(block.usable, features.SETTLING[plan.inputs.time_step])
-    fluxes[:, settling] = np.nan
-    return _summary(fluxes, plan.members)
+    earlier, run, gone = (None,) * 3 if past is None else (past.memory, past.run, past.interrupted)
+    fluxes, memory = ensemble.run(
+        task.weights, block, device=plan.device, memory=earlier, run=run, keep=keep
+    )
+    course = features.course(block.usable, run=run, interrupted=gone)
+    fluxes[:, features.settle(course, features.SETTLING[plan.inputs.time_step])] = np.nan
+    return _summary(fluxes, plan.members), course, memory
 
 
-def _summary(fluxes: Array, members: bool) -> Array:
+def _summary(fluxes: Array, members: bool) -> list[Array]:
     """Members to outputs: GPP, Reco, NEE of each, or their means and standard deviations.
 
     Parameters
@@ -202,15 +313,14 @@ def _summary(fluxes: Array, members: bool) -> Array:
 
     Returns
     -------
-    numpy.ndarray
-        Shape (3, M, C, T), or (6, C, T), or (3, C, T) for a single member.
+    list of numpy.ndarray
+        Three (M, C, T), or six (C, T), or three (C, T) for a single member.
     """
     gpp, reco = fluxes[..., 0], fluxes[..., 1]
     if members:
-        return np.stack([gpp, reco, reco - gpp])
+        return [gpp, reco, reco - gpp]
     mean_gpp, mean_reco = gpp.mean(axis=0), reco.mean(axis=0)
     means = [mean_gpp, mean_reco, mean_reco - mean_gpp]
     if len(fluxes) == 1:
-        return np.stack(means)
-    spreads = [flux.std(axis=0, ddof=1) for flux in (gpp, reco, reco - gpp)]
-    return np.stack(means + spreads).astype(np.float32)
+        return means
+    return means + [flux.std(axis=0, ddof=1) for flux in (gpp, reco, reco - gpp)]

@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 GAP_LIMIT = {"daily": 3, "monthly": 1}
-"""Longest gap in a driver, in steps, that is bridged with the last value before it."""
+"""Steps of a gap in a driver that are bridged with the last value before it."""
 
 CLOUDED = ("LAI", "EVI", "NDVI", "FAPAR")
 """Drivers seen from space: clouds leave gaps in them as a rule; a model does without them there."""
@@ -127,15 +127,20 @@ def out_of_range(name: str, variable: str, values: Array) -> str | None:
     )
 
 
-def bridge_gaps(values: Array, limit: int) -> Array:
-    """Carry the last value over gaps of up to ``limit`` steps; longer gaps stay missing whole.
+def bridge_gaps(values: Array, limit: int, before: Array | None = None) -> Array:
+    """Carry the last value over the first ``limit`` steps of every gap; the rest stays missing.
+
+    What is done at a step depends on the ``limit`` steps before it and on nothing after it, so a
+    series may be cut anywhere as long as those steps are handed on.
 
     Parameters
     ----------
     values : numpy.ndarray
         Shape (C, T); a gap is a run of values that are not finite.
     limit : int
-        Longest run that is bridged. A run at the start has no value before it and stays.
+        Steps that a value is carried on. A gap at the start has no value before it and stays.
+    before : numpy.ndarray, optional
+        Shape (C, limit): the steps before these, where this is not the start of the series.
 
     Returns
     -------
@@ -145,30 +150,65 @@ def bridge_gaps(values: Array, limit: int) -> Array:
     Examples
     --------
     >>> bridge_gaps(np.array([[1, np.nan, 3, np.nan, np.nan, 6]], dtype="f4"), 1)
-    array([[ 1.,  1.,  3., nan, nan,  6.]], dtype=float32)
+    array([[ 1.,  1.,  3.,  3., nan,  6.]], dtype=float32)
     """
-    present = np.isfinite(values)
-    if present.all() or values.shape[1] == 0:
+    if values.shape[1] == 0 or np.isfinite(values).all():
         return values
-    steps = values.shape[1]
-    index = np.arange(steps)
-    before = np.maximum.accumulate(np.where(present, index, -1), axis=1)
-    after = np.minimum.accumulate(np.where(present, index, steps)[:, ::-1], axis=1)[:, ::-1]
-    short = ~present & (before >= 0) & (after - before - 1 <= limit)
-    carried = np.take_along_axis(values, np.maximum(before, 0), axis=1)
-    return np.where(short, carried, np.where(present, values, np.float32(np.nan)))
+    known = values if before is None else np.concatenate([before, values], axis=1)
+    present = np.isfinite(known)
+    index = np.arange(known.shape[1])
+    last = np.maximum.accumulate(np.where(present, index, -1), axis=1)
+    carried = np.take_along_axis(known, np.maximum(last, 0), axis=1)
+    near = (last >= 0) & (index - last <= limit)
+    return np.where(near, carried, np.float32(np.nan))[:, known.shape[1] - values.shape[1] :]
 
 
-def settle(usable: Mask, steps: int) -> Mask:
-    """Steps that follow a gap inside the series by fewer than ``steps``, shape (C, T).
+class Course(NamedTuple):
+    """Where each step stands in its series.
+
+    ``run`` (C, T) counts the steps of the unbroken stretch up to each step, 0 where it is not
+    usable; ``interrupted`` (C, T) says whether there was a gap in the series up to there.
+    """
+
+    run: npt.NDArray[np.int32]
+    interrupted: Mask
+
+
+def course(
+    usable: Mask,
+    *,
+    run: npt.NDArray[np.int32] | None = None,
+    interrupted: Mask | None = None,
+) -> Course:
+    """Count the steps of each stretch, and remember gaps.
 
     A gap at the start of a series is not one: there the series simply begins later.
+
+    Parameters
+    ----------
+    usable : numpy.ndarray
+        Shape (C, T).
+    run, interrupted : numpy.ndarray, optional
+        Shape (C,): the course at the step before these, where it is not the start of the series.
+
+    Examples
+    --------
+    >>> course(np.array([[False, True, True, False, True]])).run
+    array([[0, 1, 2, 0, 1]], dtype=int32)
     """
-    begun = np.maximum.accumulate(usable, axis=1)
-    gap = begun & ~usable
-    index = np.arange(usable.shape[1])
-    last_gap = np.maximum.accumulate(np.where(gap, index, -(10**9)), axis=1)
-    return np.asarray(usable & (index[None, :] - last_gap <= steps))
+    count, steps = usable.shape
+    ago = np.zeros(count, dtype=np.int32) if run is None else run
+    gone = np.zeros(count, dtype=bool) if interrupted is None else interrupted
+    index = np.arange(steps, dtype=np.int32)
+    last_gap = np.maximum.accumulate(np.where(usable, -1 - ago[:, None], index), axis=1)
+    begun = np.maximum.accumulate(usable, axis=1) | ((ago > 0) | gone)[:, None]
+    gap = np.maximum.accumulate(begun & ~usable, axis=1) | gone[:, None]
+    return Course(np.where(usable, index - last_gap, 0).astype(np.int32), gap)
+
+
+def settle(course: Course, steps: int) -> Mask:
+    """Steps that follow a gap inside the series by no more than ``steps``, shape (C, T)."""
+    return (course.run > 0) & course.interrupted & (course.run <= steps)
 
 
 def stretches(usable: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -193,7 +233,7 @@ class Assembled(NamedTuple):
 
     ``drivers`` has shape (C, T, inputs.width), ``characteristics`` (C, characteristic_width),
     ``usable`` (C, T): the steps at which every driver that is there has a value.
-    ``bridged`` (C, T): a short gap of some driver was bridged here.
+    ``bridged`` (C, T): some driver has no value here and took an earlier one.
     """
 
     drivers: Array
@@ -210,6 +250,7 @@ def assemble(
     year_fraction: Array,
     *,
     training: bool = False,
+    before: Mapping[str, Array] | None = None,
 ) -> Assembled:
     """Bring a block of physical values to the network's input.
 
@@ -227,13 +268,18 @@ def assemble(
         In training a step counts as usable when the required drivers are there: the network
         learns to do without the others. At prediction a gap in any driver that is present at
         all is a gap, but for those of `CLOUDED`: there the network does without.
+    before : mapping of str to numpy.ndarray, optional
+        Shape (C, GAP_LIMIT) each: the drivers in the steps before these.
 
     Returns
     -------
     Assembled
     """
     limit = GAP_LIMIT[inputs.time_step]
-    bridged_drivers = {name: bridge_gaps(values, limit) for name, values in drivers.items()}
+    earlier = before or {}
+    bridged_drivers = {
+        name: bridge_gaps(values, limit, earlier.get(name)) for name, values in drivers.items()
+    }
     some = next(iter(bridged_drivers.values()))
     usable = np.ones(some.shape, dtype=bool)
     bridged = np.zeros(some.shape, dtype=bool)

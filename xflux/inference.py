@@ -1,8 +1,9 @@
-"""Prediction of any layout of entities, eager or lazy.
+"""Prediction of any layout of entities, eager or lazy, from the start or from a state.
 
-A block is some entities over their whole series. `predict_block` takes a block of the input's own
-arrays to fluxes: units, ranges, gaps, derived drivers, normalisation, all members, mean and spread.
-Eager data are walked in blocks; dask data become one task a block, and nothing is computed before.
+`predict_block` takes a block of the input's own arrays to fluxes: units, ranges, gaps, derived
+drivers, normalisation, all members, mean and spread. Eager data are walked in blocks of whole
+series; dask data become one task a block, in the chunks that they have, and nothing is computed
+before.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xflux import ensemble, features, metadata, timestep
-from xflux.blocks import CELLS, Plan, predict_block, to_layout, unmasked
+from xflux import features, metadata, state, timestep
+from xflux.blocks import Plan, Task, cells_at_once, predict_block, to_layout, unmasked
+from xflux.carried import VARIABLES, Dense, from_dense
 from xflux.ensemble import Members
 from xflux.entities import entity_labels, without_time
 from xflux.errors import ModelError, warn
 from xflux.features import Array, Inputs, Mask
 from xflux.schema import Match, Schema
+from xflux.streaming import lazy, state_sizes
 from xflux.towers import to_step, warn_derived
 from xflux.variables import BY_NAME, TARGETS
 
@@ -35,7 +38,9 @@ def predict(
     version: str,
     members: bool = False,
     device: str = "cpu",
-) -> xr.Dataset:
+    initial_state: xr.Dataset | None = None,
+    keep_state: bool = False,
+) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Predict GPP, Reco and NEE for every entity and step of a Dataset.
 
     Parameters
@@ -52,12 +57,17 @@ def predict(
     members : bool
         Give every member along ``realization`` in place of mean and spread.
     device : str
+    initial_state : xr.Dataset, optional
+        The state that an earlier prediction ended with, one step before these.
+    keep_state : bool
+        Give the state at the end.
 
     Returns
     -------
-    xr.Dataset
+    fluxes : xr.Dataset
         GPP, Reco, NEE and their ``_std`` (g m-2 d-1), with the dims, coordinates and calendar of
         the drivers; lazy where the drivers are.
+    state : xr.Dataset or None
 
     Raises
     ------
@@ -69,21 +79,30 @@ def predict(
             'ds = ds.rename(realization="run")'
         )
     plan = _plan(ds, schema, inputs, members, device)
-    arrays, static_arrays = _arrays(ds, schema, plan)
+    initial = None
+    if initial_state is not None or keep_state:
+        state.check_names(ds, schema)
+    if initial_state is not None:
+        initial = state.read(initial_state, ds, schema, inputs, weights)
+    drivers, statics = _arrays(ds, schema, plan)
     time = ds[schema.time]
-    days = timestep.step_days(time, inputs.time_step)
-    fraction = timestep.year_fraction(time, inputs.time_step).astype(np.float32)
-    count = len(ensemble.unpack(weights))
-    names = metadata.output_names(members, count > 1)
-    lead: dict[Hashable, int] = {"*flux": len(names)}  # no dimension of the user is called so
-    if members:
-        lead["*realization"] = count
-    if any(array.chunks is not None for array in arrays):
-        stacked = _lazy(plan, weights, days, fraction, arrays, static_arrays, lead)
+    task = Task(
+        plan=plan,
+        dims=(*plan.dims, *(tuple(map(str, v.dims)) for v in statics)),
+        weights=weights,
+        days=timestep.step_days(time, inputs.time_step),
+        fraction=timestep.year_fraction(time, inputs.time_step).astype(np.float32),
+    )
+    if any(array.chunks is not None for array in drivers):
+        fluxes, kept = lazy(task, drivers, statics, initial=initial, keep=keep_state)
     else:
-        stacked = _eager(plan, weights, days, fraction, arrays, static_arrays, lead)
-        _warn_absent(plan, entity_labels(ds, schema.entity_dims), arrays, stacked[0])
-    return _dress(ds, schema, plan, stacked, names, count, source, version, weights)
+        fluxes, kept = _eager(task, drivers, statics, initial, keep_state)
+        if initial is None:
+            _warn_absent(plan, entity_labels(ds, schema.entity_dims), drivers, fluxes[0])
+    out = _dress(ds, schema, task, fluxes, source, version)
+    if kept is None:
+        return out, None
+    return out, state.to_dataset(ds, schema, inputs, weights, kept, version=version)
 
 
 def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str) -> Plan:
@@ -167,33 +186,46 @@ def _warn_unknown(plan: Plan, statics: list[xr.Variable]) -> None:
 
 
 def _eager(
-    plan: Plan,
-    weights: Members,
-    days: npt.NDArray[np.float64],
-    fraction: Array,
+    task: Task,
     drivers: list[xr.Variable],
     statics: list[xr.Variable],
-    lead: Mapping[Hashable, int],
-) -> Any:
+    initial: Mapping[str, Any] | None,
+    keep: bool,
+) -> tuple[list[Array], Dense | None]:
     """Walk the first entity dimension in slabs; files that are not dask are read slab by slab."""
+    layout = task.plan.layout
     sizes = {str(dim): size for v in drivers for dim, size in v.sizes.items()}
-    shape = (*lead.values(), *(sizes[dim] for dim in plan.layout))
-    result = np.full(shape, np.nan, dtype=np.float32)
-    entity_dims = plan.layout[:-1]
+    own = state_sizes(task)
+    lead = (own["member"],) if task.plan.members else ()
+    shape = (*lead, *(sizes[dim] for dim in layout))
+    fluxes = [np.full(shape, np.nan, dtype=np.float32) for _ in task.names]
+    entity_dims = layout[:-1]
+    dense = {
+        name: np.empty([{**sizes, **own}[dim] for dim in (*before, *entity_dims, *after)], dtype)
+        for name, (before, after, dtype) in VARIABLES.items()
+    }
+    begin = {name: np.asarray(array) for name, array in (initial or {}).items()}
     across = int(np.prod([sizes[dim] for dim in entity_dims[1:]], dtype=np.int64))
     first = sizes[entity_dims[0]] if entity_dims else 1
-    slab = max(1, CELLS // max(across, 1))
+    slab = max(1, cells_at_once(sizes[layout[-1]]) // max(across, 1))
     for start in range(0, first, slab):
-        pick = {entity_dims[0]: slice(start, start + slab)} if entity_dims else {}
+        here = slice(start, start + slab)
+        pick = {entity_dims[0]: here} if entity_dims else {}
         values = [
             np.asarray(v.isel({d: s for d, s in pick.items() if d in v.dims}).values)
             for v in (*drivers, *statics)
         ]
-        block = predict_block(values, plan=plan, dims=_all_dims(plan, statics), weights=weights,
-                              days=days, fraction=fraction)  # fmt: skip
-        where = (slice(None),) * len(lead) + ((slice(start, start + slab),) if entity_dims else ())
-        result[where] = block
-    return result
+        part = {n: (slice(None),) * len(v.before) + (here,) for n, v in VARIABLES.items()}
+        part = part if entity_dims else dict.fromkeys(part, (Ellipsis,))
+        before = from_dense({n: begin[n][part[n]] for n in VARIABLES}) if begin else None
+        found, after = predict_block(values, task=task, before=before, keep=keep)
+        where = (slice(None),) * len(lead) + (here,) if entity_dims else (Ellipsis,)
+        for flux, block in zip(fluxes, found, strict=True):
+            flux[where] = block
+        if after is not None:
+            for name, array in after.dense(found[0].shape[len(lead) : -1]).items():
+                dense[name][part[name]] = array
+    return fluxes, dense if keep else None
 
 
 def _warn_absent(
@@ -245,84 +277,24 @@ def _named(labels: Sequence[str], where: npt.NDArray[np.intp]) -> str:
     return ", ".join(labels[i] for i in where[:8]) + (", ..." if where.size > 8 else "")
 
 
-def _all_dims(plan: Plan, statics: list[xr.Variable]) -> tuple[tuple[str, ...], ...]:
-    return (*plan.dims, *(tuple(map(str, v.dims)) for v in statics))
-
-
-def _lazy(
-    plan: Plan,
-    weights: Members,
-    days: npt.NDArray[np.float64],
-    fraction: Array,
-    drivers: list[xr.Variable],
-    statics: list[xr.Variable],
-    lead: Mapping[Hashable, int],
-) -> Any:
-    """One dask task a block; characteristics in memory are cut along the drivers' chunks."""
-    import dask.array as da
-    from dask.base import tokenize
-
-    chunked = next(v for v in drivers if v.chunks is not None)
-    chunks = dict(zip(map(str, chunked.dims), chunked.chunks or (), strict=True))
-    time = plan.layout[-1]
-    if len(chunks[time]) > 1:
-        raise ModelError(
-            f"{time!r} is in {len(chunks[time])} chunks; the state runs through the whole series: "
-            f'ds = ds.chunk({{"{time}": -1}}), with smaller chunks in space if memory is short'
-        )
-    index = {dim: i for i, dim in enumerate((*map(str, lead), *plan.layout))}
-    pairs: list[Any] = []
-    for v in (*drivers, *statics):
-        data = v.data
-        if not hasattr(data, "dask"):
-            data = da.from_array(
-                np.asarray(v.values), chunks=tuple(chunks.get(str(d), -1) for d in v.dims)
-            )
-        pairs += [data, tuple(index[str(dim)] for dim in v.dims)]
-    dims = _all_dims(plan, statics)
-    token = tokenize(plan, weights, days, fraction, *(pair for pair in pairs[::2]))
-    return da.blockwise(
-        _block_task,
-        tuple(index.values()),
-        *pairs,
-        new_axes={index[str(dim)]: size for dim, size in lead.items()},
-        dtype=np.float32,
-        meta=np.empty((0,) * len(index), dtype=np.float32),
-        concatenate=True,
-        name=f"xflux-{token}",
-        plan=plan,
-        dims=dims,
-        weights=weights,
-        days=days,
-        fraction=fraction,
-    )
-
-
-def _block_task(*arrays: npt.NDArray[np.generic], **about: Any) -> Array:
-    """What a dask task calls: dask passes the arrays one by one."""
-    return predict_block(arrays, **about)
-
-
 def _dress(
     ds: xr.Dataset,
     schema: Schema,
-    plan: Plan,
-    stacked: Any,
-    names: tuple[str, ...],
-    count: int,
+    task: Task,
+    fluxes: list[Any],
     source: str,
     version: str,
-    weights: Members,
 ) -> xr.Dataset:
     """Give the result the drivers' dims, order and coordinates, and metadata of its own."""
+    plan, names = task.plan, task.names
     first = ds[plan.drivers[0].variable]
     order = [str(dim) for dim in first.dims]
     dims = (("realization",) if plan.members else ()) + plan.layout
     wanted = (("realization",) if plan.members else ()) + tuple(order)
     grid = len(schema.entity_dims) > 1
     variables = {}
-    for k, name in enumerate(names):
-        variable = xr.Variable(dims, stacked[k]).transpose(*wanted)
+    for name, flux in zip(names, fluxes, strict=True):
+        variable = xr.Variable(dims, flux).transpose(*wanted)
         if name in TARGETS:
             spread = f"{name}_std" in names
             variable.attrs = metadata.flux_attributes(name, grid=grid, spread=spread)
@@ -336,7 +308,7 @@ def _dress(
         out = out.assign_coords(
             realization=xr.Variable(
                 "realization",
-                np.arange(count, dtype=np.int32),
+                np.arange(len(fluxes[0]), dtype=np.int32),
                 {
                     "standard_name": "realization",
                     "long_name": "member of the ensemble",
@@ -347,7 +319,7 @@ def _dress(
     out.attrs = metadata.dataset_attributes(
         ds.attrs,
         source=source,
-        model=weights.sha256,
+        model=task.weights.sha256,
         version=version,
         converted=[_converted(m) for m in plan.drivers if m.conversion != (1.0, 0.0, False)],
     )

@@ -76,6 +76,19 @@ class FluxModel:
         self, ds: xr.Dataset, schema: Schema, *, members: bool = False, device: str = "cpu"
     ) -> xr.Dataset:
         """Predict a Dataset that has been understood; `ds.flux.predict` is the door to this."""
+        return self.advance(ds, schema, members=members, device=device)[0]
+
+    def advance(
+        self,
+        ds: xr.Dataset,
+        schema: Schema,
+        *,
+        members: bool = False,
+        device: str = "cpu",
+        initial_state: xr.Dataset | None = None,
+        keep_state: bool = False,
+    ) -> tuple[xr.Dataset, xr.Dataset | None]:
+        """Predict from a state, and to a state; see `xflux.inference.predict`."""
         return inference.predict(
             ds,
             schema,
@@ -85,6 +98,8 @@ class FluxModel:
             version=_version(),
             members=members,
             device=device,
+            initial_state=initial_state,
+            keep_state=keep_state,
         )
 
     def _source(self) -> str:

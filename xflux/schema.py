@@ -149,6 +149,7 @@ def resolve(
     variables: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
     assume_units: bool = False,
+    time_step: str | None = None,
 ) -> Schema:
     """Understand a Dataset by CF metadata, then by the names of the field, then by what you say.
 
@@ -163,6 +164,8 @@ def resolve(
         Units of variables that carry none or wrong ones, by the Dataset's name or by xflux's.
     assume_units : bool
         Take a missing ``units`` attribute to mean xflux's own unit.
+    time_step : str, optional
+        The step of a series of one or two steps, which do not tell it.
 
     Returns
     -------
@@ -195,7 +198,7 @@ def resolve(
     problems: dict[str, str] = {}
     notes: dict[str, str] = {}
     time, time_dim = _find_time(ds, problems)
-    step = _time_step(ds, time, problems)
+    step = _time_step(ds, time, problems, time_step)
     matches: dict[str, Match] = {}
     for row in (*_table(), *custom_rows(ds, chosen, time_dim)):
         found = candidates(ds, row, chosen, problems)
@@ -254,13 +257,17 @@ def _find_time(ds: xr.Dataset, problems: dict[str, str]) -> tuple[str | None, st
     return str(usable[0]), str(ds[usable[0]].dims[0])
 
 
-def _time_step(ds: xr.Dataset, time: str | None, problems: dict[str, str]) -> str | None:
+def _time_step(
+    ds: xr.Dataset, time: str | None, problems: dict[str, str], known: str | None
+) -> str | None:
     if time is None:
         return None
-    wrong = timestep.problem_of(ds[time])
+    wrong = timestep.problem_of(ds[time], minimum=1 if known else timestep.MINIMUM_STEPS)
     if wrong is not None:
         problems["*time"] = wrong
         return None
+    if known and ds[time].size < timestep.MINIMUM_STEPS:
+        return known
     try:
         return timestep.time_step(ds[time])
     except DataError as error:

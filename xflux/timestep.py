@@ -63,7 +63,7 @@ def _days_since_start(time: xr.DataArray) -> npt.NDArray[np.float64]:
     return np.array([(value - values[0]).total_seconds() / 86400.0 for value in values])
 
 
-def problem_of(time: xr.DataArray) -> str | None:
+def problem_of(time: xr.DataArray, *, minimum: int = MINIMUM_STEPS) -> str | None:
     """Say what is wrong with a time coordinate, or return None.
 
     Checked: a real time type without zone, increasing order, no duplicates, enough steps.
@@ -83,9 +83,9 @@ def problem_of(time: xr.DataArray) -> str | None:
             f"coordinate {name!r} holds {values.dtype}, not times: decode it, "
             "ds = xr.decode_cf(ds), or give it dates"
         )
-    if values.size < MINIMUM_STEPS:
+    if values.size < minimum:
         return (
-            f"{name!r} has {values.size} time steps; at least {MINIMUM_STEPS} are needed to tell "
+            f"{name!r} has {values.size} time steps; at least {minimum} are needed to tell "
             "the time step: select a longer period"
         )
     if np.issubdtype(values.dtype, np.datetime64) and np.isnat(values).any():
@@ -159,6 +159,46 @@ def time_step(time: xr.DataArray) -> str:
         f"the steps of {name!r} (median {typical:g} days) are neither days nor months: "
         + resample_line(name, "daily")
     )
+
+
+def follows(earlier: xr.DataArray, later: xr.DataArray, step: str) -> bool:
+    """Whether one time is the step after another.
+
+    Parameters
+    ----------
+    earlier, later : xr.DataArray
+        One time each, datetime64 or cftime.
+    step : str
+        ``"daily"`` or ``"monthly"``. February 29 may be absent.
+
+    Examples
+    --------
+    >>> days = xr.date_range("2001-01-31", periods=2).to_series().to_xarray()["index"]
+    >>> follows(days[:1], days[1:], "daily")
+    True
+    """
+    (a, year, month), (b, later_year, later_month) = _parts(earlier), _parts(later)
+    if step == "monthly":
+        return bool((later_year * 12 + later_month) - (year * 12 + month) == 1)
+    import cftime
+
+    calendar = str(later.dt.calendar)
+    try:
+        one, two = (cftime.datetime(*part, calendar=calendar) for part in (a, b))
+    except ValueError:  # a day that the other calendar does not have
+        return False
+    days = (two - one).total_seconds() / 86400.0
+    leap = a[1:3] == (2, 28) and b[1:3] == (3, 1) and abs(days - 2.0) < 0.05
+    return leap or abs(days - 1.0) < 0.05
+
+
+def _parts(time: xr.DataArray) -> tuple[tuple[int, ...], int, int]:
+    """Year to second of one time, and its year and month."""
+    names = ("year", "month", "day", "hour", "minute", "second")
+    flat = time.variable.set_dims({"step": 1}) if time.ndim == 0 else time.variable
+    dated = xr.DataArray(flat).dt
+    found = tuple(int(getattr(dated, name).values.ravel()[0]) for name in names)
+    return found, found[0], found[1]
 
 
 def step_days(time: xr.DataArray, step: str) -> npt.NDArray[np.float64]:
