@@ -120,7 +120,7 @@ def test_truncated_archives(tmp_path: Path) -> None:
     refuses(path, NAME)
 
 
-@pytest.mark.parametrize("name", ["../" + NAME, "/elsewhere/" + NAME, "a/../../" + NAME, "C:\\" + NAME])
+@pytest.mark.parametrize("name", ["../" + NAME, "/etc/" + NAME, "a/../../" + NAME, "C:\\" + NAME])
 def test_members_cannot_lead_out(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
