@@ -8,7 +8,7 @@ before.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def predict(
     else:
         fluxes, kept = _eager(task, drivers, statics, initial, keep_state)
         if initial is None:
-            _warn_absent(plan, entity_labels(ds, schema.entity_dims), drivers, fluxes[0])
+            _warn_absent(plan, lambda: entity_labels(ds, schema.entity_dims), drivers, fluxes[0])
     out = _dress(ds, schema, task, fluxes, source, version)
     if kept is None:
         return out, None
@@ -229,38 +229,48 @@ def _eager(
 
 
 def _warn_absent(
-    plan: Plan, labels: Sequence[str], drivers: list[xr.Variable], flux: Array
+    plan: Plan, labels: Callable[[], Sequence[str]], drivers: list[xr.Variable], flux: Array
 ) -> None:
-    """Say where a driver has no value: no prediction there, or one that does without it."""
+    """Say where a driver has no value: no prediction there, or one that does without it.
+
+    A driver is looked at only where it could matter: those seen from space always, the others when
+    an entity has no prediction at all; entities are named only when there is something to say.
+    """
     first = flux[0] if plan.members else flux
     sizes = dict(zip(plan.layout, first.shape, strict=True))
     predicted = np.isfinite(first).reshape(-1, first.shape[-1])
     nothing = ~predicted.any(axis=-1)
-    clouded = [match for match in plan.drivers if match.name in features.CLOUDED]
-    if not predicted.size or not (nothing.any() or clouded):
+    if not predicted.size:
         return
-    found = {
-        match.name: np.isfinite(
-            to_layout(unmasked(np.asanyarray(variable.values)), names, plan.layout, sizes)
-        ).reshape(predicted.shape)
-        for match, names, variable in zip(plan.drivers, plan.dims, drivers, strict=True)
-    }
-    land = np.any([found[n].any(axis=-1) for n in plan.inputs.required if n in found], axis=0)
-    for match in plan.drivers:
-        empty = ~found[match.name].any(axis=-1)
-        gone = np.flatnonzero(nothing & land & empty)
-        if match in clouded:
-            _warn_without(plan, match, labels, predicted & ~found[match.name])
-        elif gone.size:
-            warn(
-                f"{match.variable!r} ({match.name}) has no value at {gone.size} entities "
-                f"({_named(labels, gone)}): there is no prediction for them; give it, or predict "
-                f'them without, ds.drop_vars("{match.variable}")',
-            )
+
+    def present(k: int) -> Mask:
+        values = unmasked(np.asanyarray(drivers[k].values))
+        finite = np.isfinite(to_layout(values, plan.dims[k], plan.layout, sizes))
+        return finite.reshape(predicted.shape)
+
+    land = np.zeros_like(nothing)
+    for k, match in enumerate(plan.drivers):
+        if nothing.any() and match.name in plan.inputs.required:
+            land |= present(k).any(axis=-1)
+    for k, match in enumerate(plan.drivers):
+        if match.name in features.CLOUDED:
+            _warn_without(plan, match, labels, predicted & ~present(k))
+        elif (nothing & land).any():
+            gone = np.flatnonzero(nothing & land & ~present(k).any(axis=-1))
+            if gone.size:
+                warn(
+                    f"{match.variable!r} ({match.name}) has no value at {gone.size} entities "
+                    f"({_named(labels(), gone)}): there is no prediction for them; give it, or "
+                    f'predict them without, ds.drop_vars("{match.variable}")',
+                )
 
 
-def _warn_without(plan: Plan, match: Match, labels: Sequence[str], without: Mask) -> None:
+def _warn_without(
+    plan: Plan, match: Match, labels: Callable[[], Sequence[str]], without: Mask
+) -> None:
     """Say where a driver that is seen from space has gaps longer than those that are bridged."""
+    if not without.any():
+        return
     present = np.where(without, np.float32(np.nan), np.float32(0))
     limit = features.GAP_LIMIT[plan.inputs.time_step]
     left = ~np.isfinite(features.bridge_gaps(present, limit))
@@ -268,7 +278,7 @@ def _warn_without(plan: Plan, match: Match, labels: Sequence[str], without: Mask
     if where.size:
         warn(
             f"{match.variable!r} ({match.name}) is missing at {int(left.sum())} steps of "
-            f"{where.size} entities ({_named(labels, where)}): predicted without it there, with "
+            f"{where.size} entities ({_named(labels(), where)}): predicted without it there, with "
             "less skill",
         )
 

@@ -38,9 +38,6 @@ CANONICAL: dict[str, str] = {
 }
 """The one unit that each kind of quantity has inside xflux."""
 
-PER_STEP = "per time step"
-"""Marks an amount per time step (mm, J m-2): it becomes a flux once the step's length is known."""
-
 
 class Conversion(NamedTuple):
     """``canonical = value * factor + offset``; a per-step amount is divided by the step in days."""
