@@ -15,11 +15,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from xflux import ensemble
-from xflux.ensemble import Members
 from xflux.features import Assembled
 from xflux.networks import Member, from_weights
-from xflux.settings import SPANS
+from xflux.prediction import ensemble
+from xflux.prediction.ensemble import Members
+from xflux.training.settings import SPANS
 
 DRIVERS, AVERAGED, CHARACTERISTICS, MEMBERS = 15, 8, 17, 5
 TILES = (32, 64, 128, 256)

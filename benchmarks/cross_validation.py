@@ -25,15 +25,15 @@ import pandas as pd
 import xarray as xr
 
 import xflux
-from xflux import metrics
-from xflux.clusters import clusters
-from xflux.comparison import paired
-from xflux.evaluation import observations
-from xflux.fitting import fit_towers
-from xflux.schema import resolve
-from xflux.settings import EPOCHS
-from xflux.splits import folds as make_folds
-from xflux.towers import read_towers
+from xflux.cf.schema import resolve
+from xflux.skill import metrics
+from xflux.skill.clusters import clusters
+from xflux.skill.comparison import paired
+from xflux.skill.evaluation import observations
+from xflux.skill.splits import folds as make_folds
+from xflux.training.fitting import fit_towers
+from xflux.training.settings import EPOCHS
+from xflux.training.towers import read_towers
 
 TARGETS = ["GPP", "Reco", "NEE"]
 DRIVER_SETS = {

@@ -11,7 +11,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 
-from xflux.towers import Towers
+from xflux.training.towers import Towers
 
 MEANS = {"daily": (7, 30, 90), "monthly": (3, 6, 12)}
 LAGS = (1, 2, 3)

@@ -20,10 +20,10 @@ from pathlib import Path
 from cross_validation import load
 
 import xflux
-from xflux.fitting import fit_towers
-from xflux.schema import resolve
-from xflux.settings import EPOCHS
-from xflux.towers import read_towers
+from xflux.cf.schema import resolve
+from xflux.training.fitting import fit_towers
+from xflux.training.settings import EPOCHS
+from xflux.training.towers import read_towers
 
 ATTRIBUTION = {
     "data": [

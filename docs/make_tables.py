@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xflux.variables import VARIABLES
+from xflux.cf.variables import VARIABLES
 
 PAGE = Path(__file__).parent / "data.md"
 START, END = "<!-- variables: docs/make_tables.py -->", "<!-- end of variables -->"

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import xflux
-from xflux import metadata
+from xflux.cf import metadata
 from xflux.errors import XfluxWarning
 from xflux.readers.fluxnet_monthly import read_fluxnet_monthly
 

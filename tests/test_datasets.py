@@ -119,10 +119,10 @@ def test_simulated_options_are_handed_on(
         seen.append(given)
         return xr.Dataset()
 
-    world = types.ModuleType("xflux.simulate")
+    world = types.ModuleType("xflux.simulated.world")
     setattr(world, function, simulated)
-    monkeypatch.setitem(sys.modules, "xflux.simulate", world)
-    monkeypatch.setattr("xflux.simulate", world, raising=False)
+    monkeypatch.setitem(sys.modules, "xflux.simulated.world", world)
+    monkeypatch.setattr("xflux.simulated.world", world, raising=False)
     datasets.load(name, progress=False, **options)  # type: ignore[arg-type]
     assert seen == [options]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import xflux
-from xflux import fitting
 from xflux.errors import XfluxWarning
+from xflux.training import fitting
 
 ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / "docs").is_dir():

@@ -21,11 +21,11 @@ from faulty import (
     with_units,
 )
 
-from xflux.entities import entity_values
+from xflux.cf.entities import entity_values
+from xflux.cf.schema import resolve
 from xflux.errors import DataError, SchemaError
 from xflux.model import FluxModel
-from xflux.schema import resolve
-from xflux.towers import Towers, read_towers
+from xflux.training.towers import Towers, read_towers
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import torch
 import xarray as xr
 from faulty import TARGETS, Change, drivers_of, follow, put, row, same, says, warned
 
-from xflux import ensemble
+from xflux.cf.schema import resolve
 from xflux.errors import DataError, ModelError, SchemaError, XfluxWarning
 from xflux.features import GAP_LIMIT, SETTLING
-from xflux.losses import multi_loss
 from xflux.model import FluxModel
-from xflux.schema import resolve
-from xflux.towers import Towers, read_towers
+from xflux.prediction import ensemble
+from xflux.training.losses import multi_loss
+from xflux.training.towers import Towers, read_towers
 
 NAN = float("nan")
 

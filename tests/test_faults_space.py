@@ -8,11 +8,11 @@ import pytest
 import xarray as xr
 from faulty import TARGETS, Change, drivers_of, follow, in_units, row, same, says
 
-from xflux.alignment import align_characteristics
+from xflux.cf.alignment import align_characteristics
+from xflux.cf.schema import resolve
 from xflux.errors import DataError, SchemaError
 from xflux.model import FluxModel
-from xflux.schema import resolve
-from xflux.towers import read_towers
+from xflux.training.towers import read_towers
 
 LAT = [60.5, 30.5, -10.5]
 LON = [10.5, 20.5, 200.5, 340.5]

@@ -12,10 +12,10 @@ import pytest
 import xarray as xr
 from faulty import ROWS, drivers_of, follow, row, warned
 
+from xflux.cf.schema import Schema, resolve
 from xflux.errors import ModelError, XfluxWarning
 from xflux.features import as_text
 from xflux.model import FluxModel
-from xflux.schema import Schema, resolve
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "faults.md"

@@ -13,14 +13,14 @@ import pytest
 import xarray as xr
 from faulty import drivers_of, row, says, warned
 
-from xflux import training
-from xflux.checkpoint import Checkpoint
-from xflux.clusters import clusters
+from xflux.cf.schema import resolve
 from xflux.errors import DataError, ModelError, SchemaError, TrainingDiverged, XfluxWarning
 from xflux.features import Inputs
 from xflux.model import FluxModel
-from xflux.schema import resolve
-from xflux.towers import describe_inputs, read_towers
+from xflux.skill.clusters import clusters
+from xflux.training import supervised as training
+from xflux.training.checkpoint import Checkpoint
+from xflux.training.towers import describe_inputs, read_towers
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_split_keeps_neighbours_together(towers: xr.Dataset, seed: int) -> None:
 def test_cross_validation_never_trains_next_door(
     towers: xr.Dataset, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    from xflux import fitting
+    from xflux.training import fitting
 
     ds = neighbours(towers.isel(time=slice(0, 200)))
     group = dict(zip(ds.site.data, clusters(ds["lat"], ds["lon"]), strict=True))
@@ -175,7 +175,7 @@ def test_cross_validation_never_trains_next_door(
 
 @pytest.mark.parametrize("folds", [row(64, "epochs_by_clusters", 2)])
 def test_epochs_are_chosen_on_other_clusters(towers: xr.Dataset, folds: int) -> None:
-    from xflux import splits
+    from xflux.skill import splits
 
     ds = neighbours(towers)
     groups = clusters(ds["lat"], ds["lon"])

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xflux import derived, features
+from xflux import features
+from xflux.cf import derived
 from xflux.features import Characteristic, Inputs
 
 NAN = math.nan

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xflux.losses import masked_mean_square, multi_loss
+from xflux.training.losses import masked_mean_square, multi_loss
 
 EQUAL = (1.0, 1.0, 1.0)
 

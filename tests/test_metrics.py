@@ -15,9 +15,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xflux.comparison import paired
 from xflux.errors import DataError
-from xflux.metrics import SCALES, error_shares, scores
+from xflux.skill.comparison import paired
+from xflux.skill.metrics import SCALES, error_shares, scores
 
 MEASURES = ("rmse", "r2", "nse", "bias", "mae")
 

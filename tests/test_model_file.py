@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 import xflux
-from xflux import ensemble, model
+from xflux import model
 from xflux.errors import ModelFileError
 from xflux.model import FluxModel
+from xflux.prediction import ensemble
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xflux.networks import CTLSTM, STRIDE, Member, RunningMeans, from_weights, readable_step
-from xflux.settings import SPANS as SPANS_OF
+from xflux.training.settings import SPANS as SPANS_OF
 
 SPANS = SPANS_OF["daily"]
 

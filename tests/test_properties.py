@@ -22,13 +22,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xflux
-from xflux import blocks, ensemble
 from xflux.batches import ENTITY, entity_blocks, stack_entities
+from xflux.cf.schema import resolve
 from xflux.errors import XfluxError, XfluxWarning
 from xflux.features import CLOUDED
 from xflux.model import FluxModel
-from xflux.schema import resolve
-from xflux.towers import Towers, read_towers
+from xflux.prediction import blocks, ensemble
+from xflux.training.towers import Towers, read_towers
 
 TOLERANCE = 1e-6
 DRIVERS = ("TA", "TA_MIN", "TA_MAX", "SW_IN", "VPD", "P", "LAI", "EVI")

@@ -10,21 +10,23 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xflux import simulate, simulated_earth, simulated_law
 from xflux.errors import DataError
+from xflux.simulated import earth, law
+from xflux.simulated.world import grid as simulate_grid
+from xflux.simulated.world import towers as simulate_towers
 
-TRUTH = simulated_law.TRUTH
+TRUTH = law.TRUTH
 FLUXES = ("GPP", "Reco", "NEE")
 
 
 @pytest.fixture(scope="module")
 def towers() -> xr.Dataset:
-    return simulate.towers(sites=60, seed=3)
+    return simulate_towers(sites=60, seed=3)
 
 
 @pytest.fixture(scope="module")
 def world() -> xr.Dataset:
-    return simulate.grid(seed=3)
+    return simulate_grid(seed=3)
 
 
 def area(world: xr.Dataset) -> xr.DataArray:
@@ -34,12 +36,12 @@ def area(world: xr.Dataset) -> xr.DataArray:
 
 
 def test_a_seed_gives_the_same_numbers_and_another_does_not(towers: xr.Dataset) -> None:
-    xr.testing.assert_identical(towers, simulate.towers(sites=60, seed=3))
-    assert not np.array_equal(towers.lat, simulate.towers(seed=4, years=1).lat)
+    xr.testing.assert_identical(towers, simulate_towers(sites=60, seed=3))
+    assert not np.array_equal(towers.lat, simulate_towers(seed=4, years=1).lat)
 
 
 def test_the_first_towers_do_not_depend_on_how_many_follow(towers: xr.Dataset) -> None:
-    few = simulate.towers(sites=7, seed=3)
+    few = simulate_towers(sites=7, seed=3)
     for name, values in few.data_vars.items():
         np.testing.assert_array_equal(values, towers[name][:7])
 
@@ -69,7 +71,7 @@ def test_towers_are_a_time_series_dataset(towers: xr.Dataset) -> None:
 
 
 def test_monthly_minima_keep_their_statistic_and_stamps_start_months() -> None:
-    ds = simulate.towers(sites=3, years=2, time_step="monthly")
+    ds = simulate_towers(sites=3, years=2, time_step="monthly")
     assert ds.TA_MIN.attrs["cell_methods"] == "time: minimum time: mean (interval: 1 day)"
     assert ds.sizes["time"] == 24
     assert bool((ds.time.dt.day == 1).all())
@@ -120,7 +122,7 @@ def test_noise_grows_with_the_flux_and_can_be_left_out(towers: xr.Dataset) -> No
     error = abs(towers.GPP - towers.GPP_true)
     small = error.where(towers.GPP_true < 1).mean()
     assert float(error.where(towers.GPP_true > 8).mean()) > 2 * float(small)
-    clean = simulate.towers(sites=8, years=1, noise=False)
+    clean = simulate_towers(sites=8, years=1, noise=False)
     for name in FLUXES:
         np.testing.assert_allclose(clean[name], clean[f"{name}_true"], atol=2e-6)
     assert bool((clean.NEE_QC == 1).all())
@@ -132,9 +134,9 @@ def test_some_towers_are_neighbours_and_all_stand_somewhere_plausible(towers: xr
     step_lon = towers.lon.diff("site") * np.cos(np.radians(towers.lat[1:]))
     near = np.hypot(step_lat, step_lon) * 111.2 < 30
     assert 10 <= int(near.sum()) <= 20
-    land = simulated_earth.is_land(towers.lat.values, towers.lon.values)
+    land = earth.is_land(towers.lat.values, towers.lon.values)
     assert land.mean() > 0.9
-    assert set(towers.igbp.values) <= set(simulated_law.IGBP) - {"WAT"}
+    assert set(towers.igbp.values) <= set(law.IGBP) - {"WAT"}
     assert len(set(towers.igbp.values)) >= 10
 
 
@@ -183,7 +185,7 @@ def test_totals_and_biomes_are_like_those_of_the_earth(world: xr.Dataset) -> Non
     ],
 )
 def test_land_is_where_it_should_be(lat: float, lon: float, dry: bool) -> None:
-    assert simulated_earth.is_land(np.array([lat]), np.array([float(lon)]))[0] == dry
+    assert earth.is_land(np.array([lat]), np.array([float(lon)]))[0] == dry
 
 
 def test_sea_is_missing_and_marked(world: xr.Dataset) -> None:
@@ -202,54 +204,52 @@ def test_chunks_do_not_change_the_numbers(
 ) -> None:
     wanted = {"shape": (12, 24), "time_step": time_step, "seed": 5}
     with no_computes():
-        lazy = simulate.grid(chunks=chunks, truth=True, **wanted)
-        drivers = simulate.grid(chunks=chunks, **wanted)
+        lazy = simulate_grid(chunks=chunks, truth=True, **wanted)
+        drivers = simulate_grid(chunks=chunks, **wanted)
     assert lazy.TA.chunks is not None
-    assert set(drivers.data_vars) == set(simulated_law.DRIVERS)
-    eager = simulate.grid(**wanted)
+    assert set(drivers.data_vars) == set(law.DRIVERS)
+    eager = simulate_grid(**wanted)
     xr.testing.assert_identical(lazy.compute(scheduler="synchronous"), eager)
-    xr.testing.assert_identical(
-        drivers.compute(scheduler="synchronous"), eager[list(simulated_law.DRIVERS)]
-    )
+    xr.testing.assert_identical(drivers.compute(scheduler="synchronous"), eager[list(law.DRIVERS)])
 
 
 def test_a_large_lazy_world_gives_one_small_piece_quickly() -> None:
-    big = simulate.grid(shape=(180, 360), years=3, chunks={"time": 30, "lat": 30, "lon": 60})
+    big = simulate_grid(shape=(180, 360), years=3, chunks={"time": 30, "lat": 30, "lon": 60})
     piece = big.TA.sel(lat=48.5, lon=10.5).isel(time=slice(60, 70)).compute(scheduler="synchronous")
     assert bool(piece.notnull().all())
 
 
 def test_a_grid_cell_and_a_place_share_one_law(world: xr.Dataset) -> None:
     cell = world.sel(lat=52.5, lon=22.5)
-    place = simulated_earth.earth(np.array([52.5]), np.array([22.5]))
-    day = np.arange(-simulated_law.SPIN_UP, 365.0)
-    drivers = simulated_law.weather(place, day, seed=3)
-    fluxes = simulated_law.fluxes(place, drivers)
+    place = earth.earth(np.array([52.5]), np.array([22.5]))
+    day = np.arange(-law.SPIN_UP, 365.0)
+    drivers = law.weather(place, day, seed=3)
+    fluxes = law.fluxes(place, drivers)
     np.testing.assert_allclose(cell.GPP_true, fluxes["GPP_true"][0, -365:], rtol=1e-6)
 
 
 def test_formulas_match_their_published_examples() -> None:
     # FAO-56 example 8: 20 degrees south, 3 September: 32.2 MJ m-2 d-1
-    top = simulated_law.radiation_top(np.array([-20.0]), np.array([245.0]))
+    top = law.radiation_top(np.array([-20.0]), np.array([245.0]))
     assert float(top[0, 0]) * 0.0864 == pytest.approx(32.2, rel=0.01)
     # FAO-56 table 2.3: 2.338 kPa at 20 degC
-    assert float(simulated_law.saturation(np.array(20.0))) == pytest.approx(23.38, abs=0.02)
-    assert float(simulated_law.lloyd_taylor(np.array(15.0))) == pytest.approx(1)
+    assert float(law.saturation(np.array(20.0))) == pytest.approx(23.38, abs=0.02)
+    assert float(law.lloyd_taylor(np.array(15.0))) == pytest.approx(1)
     # by hand, 308.56 / 56.02 - 308.56 / 66.02 = 0.8343, and exp(0.8343) = 2.303
-    cool, warm = simulated_law.lloyd_taylor(np.array([10.0, 20.0]))
+    cool, warm = law.lloyd_taylor(np.array([10.0, 20.0]))
     assert warm / cool == pytest.approx(2.303, abs=0.001)
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: simulate.towers(sites=0), "sites=0"),
-        (lambda: simulate.towers(years=0), "years=0"),
-        (lambda: simulate.towers(seed=-1), "seed=-1"),
-        (lambda: simulate.towers(time_step="hourly"), "time_step='hourly'"),  # type: ignore[arg-type]
-        (lambda: simulate.grid(shape=(0, 5)), "rows=0"),
-        (lambda: simulate.grid(chunks={"site": 5}), "chunks="),
-        (lambda: simulate.grid(chunks="small"), "chunks='small'"),
+        (lambda: simulate_towers(sites=0), "sites=0"),
+        (lambda: simulate_towers(years=0), "years=0"),
+        (lambda: simulate_towers(seed=-1), "seed=-1"),
+        (lambda: simulate_towers(time_step="hourly"), "time_step='hourly'"),  # type: ignore[arg-type]
+        (lambda: simulate_grid(shape=(0, 5)), "rows=0"),
+        (lambda: simulate_grid(chunks={"site": 5}), "chunks="),
+        (lambda: simulate_grid(chunks="small"), "chunks='small'"),
     ],
 )
 def test_wrong_arguments_say_what_to_type(call: Callable[[], Any], words: str) -> None:

@@ -13,9 +13,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xflux.clusters import EARTH_RADIUS_KM, clusters
 from xflux.errors import DataError, XfluxWarning
-from xflux.splits import folds, holdout, leave_groups, training_side
+from xflux.skill.clusters import EARTH_RADIUS_KM, clusters
+from xflux.skill.splits import folds, holdout, leave_groups, training_side
 
 
 def haversine(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def test_blocks_of_pairs_give_the_same_clusters(monkeypatch: pytest.MonkeyPatch)
     rng = np.random.default_rng(1)
     lat, lon = rng.uniform(0, 4, (2, 300))
     whole = clusters(lat, lon)
-    monkeypatch.setattr("xflux.clusters._PAIRS_AT_ONCE", 50)
+    monkeypatch.setattr("xflux.skill.clusters._PAIRS_AT_ONCE", 50)
     assert clusters(lat, lon).tolist() == whole.tolist()
 
 

@@ -19,13 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xflux
-from xflux import ensemble, features
-from xflux.ensemble import Members
+from xflux import features
 from xflux.errors import DataError, ModelError, SchemaError
 from xflux.features import Assembled
-from xflux.kernel import Engine, Memory
 from xflux.model import FluxModel
 from xflux.networks import Member
+from xflux.prediction import ensemble
+from xflux.prediction.ensemble import Members
+from xflux.prediction.kernel import Engine, Memory
 
 NAN = np.float32(np.nan)
 TOLERANCE = 1e-6

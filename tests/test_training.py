@@ -23,16 +23,18 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import xflux
-from xflux import checkpoint, features, fitting, members, training, validation, windows
-from xflux.clusters import clusters
+from xflux import features
+from xflux.cf.schema import resolve
 from xflux.errors import DataError, ModelError, ModelFileError, TrainingDiverged
 from xflux.features import Characteristic, Inputs
 from xflux.model import FluxModel
 from xflux.progress import Bar
-from xflux.schema import resolve
-from xflux.settings import Settings
-from xflux.towers import Towers, describe_inputs, read_towers
-from xflux.windows import Batch, Tensors
+from xflux.skill.clusters import clusters
+from xflux.training import checkpoint, fitting, members, validation, windows
+from xflux.training import supervised as training
+from xflux.training.settings import Settings
+from xflux.training.towers import Towers, describe_inputs, read_towers
+from xflux.training.windows import Batch, Tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -217,8 +219,9 @@ import os, sys
 import torch
 torch.set_num_threads(1)
 import xflux
-from xflux import fitting, members, model, towers as reading
-from xflux.schema import resolve
+from xflux import model
+from xflux.training import fitting, members, towers as reading
+from xflux.cf.schema import resolve
 towers = xflux.datasets.load("simulated-towers", sites=6, years=1, seed=5)
 reading.read_towers(towers, resolve(towers))
 weight = torch.ones(1, requires_grad=True)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xflux import units
+from xflux.cf import units
+from xflux.cf.units import CANONICAL, Conversion, conversion
 from xflux.errors import UnitsError
-from xflux.towers import to_canonical
-from xflux.units import CANONICAL, Conversion, conversion
+from xflux.training.towers import to_canonical
 
 SPELLINGS = [(quantity, name) for quantity, rows in units._TABLE.items() for name in rows]
 

@@ -98,8 +98,8 @@ def load(
         Which weather becomes TA, SW_IN, VPD and P of the real towers: the reanalysis downscaled
         to each tower (the default; no gaps), or what the tower measured, its gaps filled.
     years, time_step, shape, seed, noise, chunks
-        Options of the simulated world, handed to `xflux.simulate.towers` or
-        `xflux.simulate.grid`, where they are described.
+        Options of the simulated world, handed to `xflux.simulated.world.towers` or
+        `xflux.simulated.world.grid`, where they are described.
     progress : bool, optional
         Whether a progress bar shows the download; by default where there is a terminal.
 
@@ -149,9 +149,9 @@ def load(
             f"found sites={sites!r}, expected how many towers to simulate. "
             'Type xflux.datasets.load("simulated-towers", sites=60).'
         )
-    from xflux import simulate
+    from xflux.simulated import world
 
-    return simulate.grid(**given) if name == "simulated-grid" else simulate.towers(**given)
+    return world.grid(**given) if name == "simulated-grid" else world.towers(**given)
 
 
 def _options(name: str, **options: Any) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from typing import Any
 import xarray as xr
 
 from xflux import accessor, datasets, plotting
+from xflux.cf.variables import TARGETS
 from xflux.errors import DataError
 from xflux.model import FluxModel
 from xflux.pretrained import model_for
 from xflux.styles import require_matplotlib
-from xflux.variables import TARGETS
 
 __all__ = ["SIZES", "Size", "run"]
 

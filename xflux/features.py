@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from xflux.derived import DERIVED
-from xflux.variables import BY_NAME
+from xflux.cf.derived import DERIVED
+from xflux.cf.variables import BY_NAME
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -17,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xflux import ensemble, features, inference
-from xflux.derived import DERIVED
-from xflux.ensemble import Members
+from xflux import features
+from xflux.cf.derived import DERIVED
+from xflux.cf.schema import Schema
+from xflux.cf.variables import BY_NAME
 from xflux.errors import ModelFileError
 from xflux.features import Characteristic, Inputs
-from xflux.schema import Schema
-from xflux.settings import NAMES, SPANS, Settings
-from xflux.variables import BY_NAME
+from xflux.prediction import ensemble, inference
+from xflux.prediction.ensemble import Members
+from xflux.training.settings import NAMES, SPANS, Settings
 
 FORMAT_VERSION = 1
 """Of the model file. A newer major version is refused, with the line to type."""
@@ -88,7 +89,7 @@ class FluxModel:
         initial_state: xr.Dataset | None = None,
         keep_state: bool = False,
     ) -> tuple[xr.Dataset, xr.Dataset | None]:
-        """Predict from a state, and to a state; see `xflux.inference.predict`."""
+        """Predict from a state, and to a state; see `xflux.prediction.inference.predict`."""
         return inference.predict(
             ds,
             schema,

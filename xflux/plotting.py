@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xflux import metrics
 from xflux.errors import DataError
+from xflux.skill import metrics
 from xflux.styles import SEA, Style, label_of, pretty_units, require_matplotlib, style_of
 
 if TYPE_CHECKING:

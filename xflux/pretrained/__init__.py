@@ -6,8 +6,8 @@ import os
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from xflux.cf.timestep import resample_line
 from xflux.errors import ModelError
-from xflux.timestep import resample_line
 
 if TYPE_CHECKING:
     from xflux.model import FluxModel

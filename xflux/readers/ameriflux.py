@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from xflux.derived import vapour_pressure_deficit
+from xflux.cf.derived import vapour_pressure_deficit
 from xflux.errors import DataError
 from xflux.readers.cells import Header, numbers, read_header, read_table
 from xflux.readers.fluxnet import sub_daily_units

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from xflux.cf.variables import IGBP_CLASSES
 from xflux.errors import DataError
 from xflux.readers.cells import read_header, read_table
 from xflux.readers.recognise import Found
-from xflux.variables import IGBP_CLASSES
 
 _NUMBERS = {
     "LOCATION_LAT": ("lat", -90.0, 90.0),

@@ -13,13 +13,13 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from xflux.cf.units import conversion
 from xflux.errors import DataError
 from xflux.readers.cells import numbers, read_header, read_table
 from xflux.readers.halfhours import per_day
 from xflux.readers.recognise import Found
 from xflux.readers.records import FILLED, SUB_DAILY, Choices, Record, in_order
 from xflux.readers.stamps import check_order, parse_stamps
-from xflux.units import conversion
 
 _WEATHER = {
     "TA": ("TA_F", "TA_F_MDS"),

@@ -21,8 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from xflux.cf.metadata import ready_to_write
 from xflux.errors import DataError, XfluxWarning
-from xflux.metadata import ready_to_write
 
 #: The month (1..12) whose value stands in each of the twelve rows of a year, for LAI and EVI.
 STORED_MONTHS = (1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9)

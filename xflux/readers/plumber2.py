@@ -18,14 +18,14 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from xflux.derived import vapour_pressure_deficit
+from xflux.cf.derived import vapour_pressure_deficit
+from xflux.cf.units import conversion
+from xflux.cf.variables import IGBP_CLASSES
 from xflux.errors import DataError
 from xflux.readers.halfhours import per_day
 from xflux.readers.recognise import Found
 from xflux.readers.records import Choices, Record, in_order
 from xflux.readers.stamps import check_order
-from xflux.units import conversion
-from xflux.variables import IGBP_CLASSES
 
 _WEATHER = {
     "TA": ("temperature", ("Tair",)),

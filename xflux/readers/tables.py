@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from xflux.cf.units import conversion
+from xflux.cf.variables import BY_NAME, IGBP_CLASSES
 from xflux.errors import DataError
 from xflux.readers.cells import Header, numbers, read_header, read_table
 from xflux.readers.halfhours import median_gap, per_day
 from xflux.readers.recognise import Found
 from xflux.readers.records import DRIVERS, FLUXES, QUALITY, Choices, Record, in_order
 from xflux.readers.stamps import STEPS, check_order, digits, parse_stamps
-from xflux.units import conversion
-from xflux.variables import BY_NAME, IGBP_CLASSES
 
 _TIMES = ("time", "date", "datetime", "timestamp", "timestamp_start", "date_time", "day", "month")
 _SITES = ("site", "site_id", "station", "tower")

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from xflux.metadata import COMMENT, CONVENTIONS, ready_to_write
+from xflux.cf.metadata import COMMENT, CONVENTIONS, ready_to_write
+from xflux.cf.variables import BY_NAME
 from xflux.readers.merge import Tower
 from xflux.readers.records import DRIVERS, FILLED, FLUXES, QUALITY, Array, Choices
-from xflux.variables import BY_NAME
 
 _PARTITIONING = {
     "NT": "NT: GPP and Reco from night-time fluxes (doi:10.1111/j.1365-2486.2005.001002.x)",

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xflux import ensemble
+from xflux.cf.schema import Schema
 from xflux.errors import ModelError
 from xflux.features import Inputs
 from xflux.model import FluxModel
-from xflux.schema import Schema
-from xflux.settings import EPOCHS, WINDOW, Settings
-from xflux.towers import Towers, describe_inputs, read_towers
+from xflux.prediction import ensemble
+from xflux.training.settings import EPOCHS, WINDOW, Settings
+from xflux.training.towers import Towers, describe_inputs, read_towers
 
 if TYPE_CHECKING:
-    from xflux.members import Trained
+    from xflux.training.members import Trained
 
 METHODS = ("ct-lstm",)
 """Methods that `fit_model` trains."""
@@ -69,7 +69,7 @@ def fit_model(
     name : str
         Name of the model on its card.
     settings : mapping, optional
-        Other fields of `xflux.settings.Settings`.
+        Other fields of `xflux.training.settings.Settings`.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def fit_towers(
     settings: Mapping[str, Any] | None = None,
 ) -> FluxModel:
     """Train on towers that are in memory already; see `fit_model`."""
-    from xflux.members import train_ensemble
+    from xflux.training.members import train_ensemble
 
     window, spin_up = WINDOW[towers.time_step]
     chosen = Settings(

@@ -6,8 +6,8 @@ import html
 
 import xarray as xr
 
-from xflux.schema import Match, Schema
-from xflux.variables import VARIABLES
+from xflux.cf.schema import Match, Schema
+from xflux.cf.variables import VARIABLES
 
 
 def _rows(schema: Schema, ds: xr.Dataset) -> list[tuple[str, str]]:

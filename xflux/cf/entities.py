@@ -7,9 +7,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from xflux import features
+from xflux.cf.schema import Match, Schema
+from xflux.cf.variables import CATEGORIES
 from xflux.errors import SchemaError
-from xflux.schema import Match, Schema
-from xflux.variables import CATEGORIES
 
 
 def entity_values(ds: xr.Dataset, schema: Schema, name: str) -> npt.NDArray[np.generic]:

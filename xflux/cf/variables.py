@@ -13,7 +13,7 @@ doi:10.1002/qj.3803); CMIP6 (Eyring et al. 2016, doi:10.5194/gmd-9-1937-2016).
 
 from __future__ import annotations
 
-from xflux.variable import (
+from xflux.cf.variable import (
     ABSOLUTE,
     FILL,
     FLAGS,

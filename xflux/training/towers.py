@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xflux import features, timestep
+from xflux import features
 from xflux.batches import ENTITY, entity_blocks, stack_entities
-from xflux.derived import DERIVED, vapour_pressure_deficit
-from xflux.entities import entity_labels, entity_values
+from xflux.cf import timestep
+from xflux.cf.derived import DERIVED, vapour_pressure_deficit
+from xflux.cf.entities import entity_labels, entity_values
+from xflux.cf.schema import Schema
+from xflux.cf.variables import BY_NAME, CATEGORIES, DRIVERS, TARGETS
 from xflux.errors import DataError, ModelError, SchemaError, warn
 from xflux.features import Array, Characteristic, Inputs, Mask
-from xflux.schema import Schema
-from xflux.variables import BY_NAME, CATEGORIES, DRIVERS, TARGETS
 
 COMPULSORY = ("TA", "SW_IN")
 """Drivers that every model needs; each other one a model may learn to do without."""
@@ -89,7 +90,7 @@ def read_towers(
     ds : xr.Dataset
         Towers or cells with drivers and at least one of GPP, Reco, NEE.
     schema : Schema
-        What `xflux.schema.resolve` understood of it.
+        What `xflux.cf.schema.resolve` understood of it.
     drivers : sequence of str, optional
         Drivers to use, by xflux's names; all that are there by default.
     characteristics : sequence of str, optional

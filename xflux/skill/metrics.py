@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 
 from xflux.errors import DataError
-from xflux.timescales import ROUNDING, at_scale, by_month, divide, months
+from xflux.skill.timescales import ROUNDING, at_scale, by_month, divide, months
 
 TARGETS = ("GPP", "Reco", "NEE")
 SCALES = ("all", "seasonal", "anomaly", "between")

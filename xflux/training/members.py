@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from xflux.checkpoint import Checkpoint, fingerprint, optimiser_tensors
-from xflux.clusters import clusters
 from xflux.errors import DataError
 from xflux.features import Inputs
 from xflux.networks import Member
 from xflux.progress import Bar
-from xflux.settings import FEW_CLUSTERS, Settings
-from xflux.towers import Towers
-from xflux.training import Weights, to_tensors, train_member
-from xflux.validation import spatial_validation
-from xflux.windows import Tensors
+from xflux.skill.clusters import clusters
+from xflux.training.checkpoint import Checkpoint, fingerprint, optimiser_tensors
+from xflux.training.settings import FEW_CLUSTERS, Settings
+from xflux.training.supervised import Weights, to_tensors, train_member
+from xflux.training.towers import Towers
+from xflux.training.validation import spatial_validation
+from xflux.training.windows import Tensors
 
 
 @dataclass(frozen=True, kw_only=True)

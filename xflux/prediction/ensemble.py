@@ -22,8 +22,8 @@ from xflux.features import Array, Assembled, stretches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from xflux.kernel import Engine
-    from xflux.kernel import Memory as TorchMemory
+    from xflux.prediction.kernel import Engine
+    from xflux.prediction.kernel import Memory as TorchMemory
 
 TILE = 64
 """Series that go through the network together: few enough to stay in the cache. Up to eight times
@@ -129,8 +129,8 @@ def engine(members: Members, width: int, device: str) -> Engine:
     """
     import torch
 
-    from xflux.kernel import Engine
     from xflux.networks import from_weights
+    from xflux.prediction.kernel import Engine
 
     key = (members.sha256, width, device)
     with _LOCK:
@@ -248,7 +248,7 @@ def _tile(
     """
     import torch
 
-    from xflux.kernel import Memory as TorchMemory
+    from xflux.prediction.kernel import Memory as TorchMemory
 
     row, start, end = tile.T
     length = end - start

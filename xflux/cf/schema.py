@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import xarray as xr
 
-from xflux import timestep, variables
+from xflux.cf import timestep, variables
+from xflux.cf.matching import Match as Match
+from xflux.cf.matching import candidates, custom_rows, units_text, with_units
+from xflux.cf.variable import Variable
 from xflux.errors import DataError, SchemaError, warn
-from xflux.matching import Match as Match
-from xflux.matching import candidates, custom_rows, units_text, with_units
-from xflux.variable import Variable
 
 HUMIDITY = (("TD",), ("RH",), ("EA",), ("QA", "PA"))
 """What VPD can be derived from beside TA, the best first."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xflux.units import CANONICAL
+from xflux.cf.units import CANONICAL
 
 Role = Literal["driver", "characteristic", "target", "quality", "precursor"]
 

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xflux import splits
-from xflux.clusters import clusters
 from xflux.features import Inputs
-from xflux.losses import multi_loss
 from xflux.networks import Member
 from xflux.progress import Bar
-from xflux.settings import Settings
-from xflux.towers import Towers
-from xflux.training import target_spread, to_tensors, train_member
-from xflux.windows import Tensors, epoch
+from xflux.skill import splits
+from xflux.skill.clusters import clusters
+from xflux.training.losses import multi_loss
+from xflux.training.settings import Settings
+from xflux.training.supervised import target_spread, to_tensors, train_member
+from xflux.training.towers import Towers
+from xflux.training.windows import Tensors, epoch
 
 
 def spatial_validation(

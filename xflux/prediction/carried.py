@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xflux import features
-from xflux.ensemble import Members, Memory, Sizes, empty_memory, sizes_of
 from xflux.features import Array, Inputs, Mask
+from xflux.prediction.ensemble import Members, Memory, Sizes, empty_memory, sizes_of
 
 Dense = dict[str, npt.NDArray[np.generic]]
 

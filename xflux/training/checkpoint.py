@@ -21,8 +21,8 @@ from torch import Tensor
 
 from xflux.errors import ModelError, ModelFileError
 from xflux.features import Inputs
-from xflux.settings import Settings
-from xflux.windows import Tensors
+from xflux.training.settings import Settings
+from xflux.training.windows import Tensors
 
 
 def fingerprint(tensors: Tensors, inputs: Inputs, settings: Settings) -> str:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from xflux import features
-from xflux.checkpoint import restore
 from xflux.errors import TrainingDiverged
 from xflux.features import Inputs
-from xflux.losses import multi_loss
 from xflux.networks import Member
-from xflux.settings import SPANS, Settings
-from xflux.towers import Towers
-from xflux.windows import Tensors, batches_in_epoch, epoch
+from xflux.training.checkpoint import restore
+from xflux.training.losses import multi_loss
+from xflux.training.settings import SPANS, Settings
+from xflux.training.towers import Towers
+from xflux.training.windows import Tensors, batches_in_epoch, epoch
 
 Weights = dict[str, Tensor]
 """Parameters and buffers of one member, by name."""
@@ -126,7 +126,7 @@ def train_member(
     start : int
         Epochs that are done already; ``kept`` holds their state.
     kept : dict of str to Tensor, optional
-        As `xflux.checkpoint.optimiser_tensors` wrote it.
+        As `xflux.training.checkpoint.optimiser_tensors` wrote it.
     after_epoch : callable, optional
         Called with the epochs done, the network, the optimiser and the mean loss.
 

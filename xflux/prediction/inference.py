@@ -15,17 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xflux import features, metadata, state, timestep
-from xflux.blocks import Plan, Task, cells_at_once, predict_block, to_layout, unmasked
-from xflux.carried import VARIABLES, Dense, from_dense
-from xflux.ensemble import Members
-from xflux.entities import entity_labels, without_time
+from xflux import features
+from xflux.cf import metadata, timestep
+from xflux.cf.entities import entity_labels, without_time
+from xflux.cf.schema import Match, Schema
+from xflux.cf.variables import BY_NAME, TARGETS
 from xflux.errors import ModelError, warn
 from xflux.features import Array, Inputs, Mask
-from xflux.schema import Match, Schema
-from xflux.streaming import lazy, state_sizes
-from xflux.towers import to_step, warn_derived
-from xflux.variables import BY_NAME, TARGETS
+from xflux.prediction import state
+from xflux.prediction.blocks import Plan, Task, cells_at_once, predict_block, to_layout, unmasked
+from xflux.prediction.carried import VARIABLES, Dense, from_dense
+from xflux.prediction.ensemble import Members
+from xflux.prediction.streaming import lazy, state_sizes
+from xflux.training.towers import to_step, warn_derived
 
 
 def predict(

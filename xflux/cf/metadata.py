@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xflux.variables import BY_NAME, TARGETS
+from xflux.cf.variables import BY_NAME, TARGETS
 
 CONVENTIONS = "CF-1.11"
 

@@ -10,7 +10,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from xflux.simulated_law import IGBP, Array, Places, aridity, field, sigmoid, waves
+from xflux.simulated.law import IGBP, Array, Places, aridity, field, sigmoid, waves
 
 # Outlines drawn by eye, "lon lat, lon lat, ...": lands first, then the waters inside them.
 _LANDS = """

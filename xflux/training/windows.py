@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from xflux.features import Inputs
-from xflux.settings import Settings
+from xflux.training.settings import Settings
 
 DRIVER_GROUPS: tuple[tuple[str, ...], ...] = (
     ("LAI", "EVI", "NDVI", "FAPAR"),

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xflux import metrics, splits
-from xflux.clusters import clusters
-from xflux.entities import entity_values
+from xflux.cf.entities import entity_values
+from xflux.cf.schema import Schema
+from xflux.cf.variables import BY_NAME, TARGETS
 from xflux.errors import DataError, ModelError, SchemaError
 from xflux.model import FluxModel
-from xflux.schema import Schema
-from xflux.towers import to_canonical
-from xflux.variables import BY_NAME, TARGETS
+from xflux.skill import metrics, splits
+from xflux.skill.clusters import clusters
+from xflux.training.towers import to_canonical
 
 
 def observations(ds: xr.Dataset, schema: Schema, *, qc: float = 0.5) -> xr.Dataset:
@@ -40,7 +40,7 @@ def observations(ds: xr.Dataset, schema: Schema, *, qc: float = 0.5) -> xr.Datas
     SchemaError
         There is no target, or one cannot be understood.
     """
-    from xflux.timestep import step_days
+    from xflux.cf.timestep import step_days
 
     found = [name for name in TARGETS if name in schema.matches]
     if not found:
@@ -78,7 +78,7 @@ def evaluate(
     Returns
     -------
     xr.Dataset
-        See `xflux.metrics.scores`.
+        See `xflux.skill.metrics.scores`.
     """
     predicted = prediction if isinstance(prediction, xr.Dataset) else prediction.predict(ds, schema)
     observed = observations(ds, schema, qc=qc)
@@ -166,14 +166,14 @@ def cross_validate(
     fold_of : numpy.ndarray, optional
         Shape (N,): folds of your own in place of ``by``.
     training : mapping, optional
-        Passed to `xflux.fitting.fit_model`.
+        Passed to `xflux.training.fitting.fit_model`.
 
     Returns
     -------
     scores, predictions : xr.Dataset
         The scores carry a coordinate ``fold`` on the entities.
     """
-    from xflux.fitting import fit_model
+    from xflux.training.fitting import fit_model
 
     dim = entity_dim(schema)
     fold, names = (

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xflux import ensemble
-from xflux.blocks import Task, predict_block
-from xflux.carried import VARIABLES, Carried, Dense, from_dense
 from xflux.features import Array
+from xflux.prediction import ensemble
+from xflux.prediction.blocks import Task, predict_block
+from xflux.prediction.carried import VARIABLES, Carried, Dense, from_dense
 
 
 def lazy(

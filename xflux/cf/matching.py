@@ -12,10 +12,10 @@ from typing import Any
 
 import xarray as xr
 
-from xflux import units, variables
+from xflux.cf import units, variables
+from xflux.cf.units import Conversion
+from xflux.cf.variable import Variable
 from xflux.errors import UnitsError
-from xflux.units import Conversion
-from xflux.variable import Variable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xflux import ensemble, features, metadata
-from xflux.carried import Carried, beginning
-from xflux.derived import vapour_pressure_deficit
-from xflux.ensemble import Members, Memory
-from xflux.entities import characteristic_values
+from xflux import features
+from xflux.cf import metadata
+from xflux.cf.derived import vapour_pressure_deficit
+from xflux.cf.entities import characteristic_values
+from xflux.cf.schema import Match
 from xflux.errors import DataError
 from xflux.features import Array, Course, Inputs, Mask
-from xflux.schema import Match
-from xflux.towers import to_canonical
+from xflux.prediction import ensemble
+from xflux.prediction.carried import Carried, beginning
+from xflux.prediction.ensemble import Members, Memory
+from xflux.training.towers import to_canonical
 
 CELLS, STEPS = 1024, 365
 """Entities whose network inputs are in memory at a time, for so many steps; fewer for more."""

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xflux import features, metadata, timestep
-from xflux.carried import VARIABLES
-from xflux.ensemble import Members, sizes_of, unpack
+from xflux import features
+from xflux.cf import metadata, timestep
+from xflux.cf.schema import Schema
 from xflux.errors import ModelError
 from xflux.features import Inputs
-from xflux.schema import Schema
+from xflux.prediction.carried import VARIABLES
+from xflux.prediction.ensemble import Members, sizes_of, unpack
 
 LONG_NAMES = {
     "hidden_state": "hidden state of the LSTM",
@@ -81,7 +82,7 @@ def to_dataset(
     inputs : Inputs
     weights : Members
     arrays : mapping of str to array
-        With the dimensions of `xflux.carried.VARIABLES`, of numpy or dask.
+        With the dimensions of `xflux.prediction.carried.VARIABLES`, of numpy or dask.
     version : str
 
     Returns
@@ -144,7 +145,7 @@ def read(
     Returns
     -------
     dict of str to array
-        With the dimensions of `xflux.carried.VARIABLES`, of numpy or dask.
+        With the dimensions of `xflux.prediction.carried.VARIABLES`, of numpy or dask.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """A simulated world with a known law: towers to learn from and a grid to predict, with no network.
 
-The formulas are in `xflux.simulated_law`, the Earth in `xflux.simulated_earth`. Here they
+The formulas are in `xflux.simulated.law`, the Earth in `xflux.simulated.earth`. Here they
 become Datasets:
 towers are placed and measured as towers are, with gaps and noise, and grids are made eagerly or
 lazily. The same seed gives the same numbers, whatever the chunks.
@@ -16,11 +16,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xflux import simulated_earth
-from xflux import simulated_law as law
+from xflux.cf.metadata import ready_to_write
+from xflux.cf.variables import BY_NAME
 from xflux.errors import DataError
-from xflux.metadata import ready_to_write
-from xflux.variables import BY_NAME
+from xflux.simulated import earth, law
 
 TimeStep = Literal["daily", "monthly"]
 Chunks = Mapping[str, int | str] | str | None
@@ -90,8 +89,8 @@ def towers(
 
     Examples
     --------
-    >>> import xflux.simulate
-    >>> ds = xflux.simulate.towers(sites=4, years=1, time_step="monthly")
+    >>> import xflux.simulated.world
+    >>> ds = xflux.simulated.world.towers(sites=4, years=1, time_step="monthly")
     >>> dict(ds.sizes)
     {'site': 4, 'time': 12}
     >>> bool(abs(ds.NEE - (ds.Reco - ds.GPP)).max() < 1e-5)
@@ -121,7 +120,7 @@ def towers(
             "lon": ("site", places.lon),
             "elevation": ("site", places.elevation.astype(np.float32)),
             "igbp": ("site", np.array(law.IGBP)[places.igbp]),
-            "climate": ("site", simulated_earth.climate_class(places)),
+            "climate": ("site", earth.climate_class(places)),
         },
     )
     ds.site.attrs.update(long_name="tower", cf_role="timeseries_id")
@@ -175,8 +174,8 @@ def grid(
 
     Examples
     --------
-    >>> import xflux.simulate
-    >>> world = xflux.simulate.grid(shape=(18, 36), time_step="monthly")
+    >>> import xflux.simulated.world
+    >>> world = xflux.simulated.world.grid(shape=(18, 36), time_step="monthly")
     >>> dict(world.sizes)
     {'time': 12, 'lat': 18, 'lon': 36}
     >>> north = world.GPP_true.sel(lat=slice(40, 60)).mean(("lat", "lon"))
@@ -204,7 +203,7 @@ def grid(
             "lon": lon,
             "elevation": (_DIMS[1:], _spread(land, places.elevation.astype(np.float32), np.nan)),
             "igbp": (_DIMS[1:], _spread(land, np.array(law.IGBP)[places.igbp], "WAT")),
-            "climate": (_DIMS[1:], _spread(land, simulated_earth.climate_class(places), "")),
+            "climate": (_DIMS[1:], _spread(land, earth.climate_class(places), "")),
         },
     )
     call = f"grid(shape={shape}, years={years}, time_step={time_step!r}, seed={seed})"
@@ -268,9 +267,9 @@ def _series(
 def _catalogue() -> law.Places:
     """Land points a degree apart on which towers may stand, nearly even in area."""
     lat, lon = np.meshgrid(np.arange(-54.5, 72), np.arange(-179.5, 180), indexing="ij")
-    keep = simulated_earth.is_land(lat.ravel(), lon.ravel())
+    keep = earth.is_land(lat.ravel(), lon.ravel())
     keep &= np.arange(keep.size) * 0.618034 % 1 < np.cos(np.radians(lat.ravel()))
-    return simulated_earth.earth(lat.ravel()[keep], lon.ravel()[keep])
+    return earth.earth(lat.ravel()[keep], lon.ravel()[keep])
 
 
 def _placed(sites: int, seed: int) -> law.Places:
@@ -293,7 +292,7 @@ def _placed(sites: int, seed: int) -> law.Places:
             point = rng.choice(np.flatnonzero(catalogue.igbp == kind[i]))
             lat[i] = catalogue.lat[point] + rng.uniform(-0.2, 0.2)
             lon[i] = catalogue.lon[point] + rng.uniform(-0.2, 0.2)
-    places = simulated_earth.earth(np.round(lat, 4), np.round(lon, 4))
+    places = earth.earth(np.round(lat, 4), np.round(lon, 4))
     elevation = np.maximum(places.elevation + height, 1.0)
     warmth = places.warmth - 0.0052 * (elevation - places.elevation)
     return places._replace(igbp=kind, elevation=elevation, warmth=warmth)
@@ -319,8 +318,8 @@ class _World(NamedTuple):
 def _land(lat_bytes: bytes, lon_bytes: bytes) -> tuple[NDArray[np.bool_], law.Places]:
     """Return the land mask (lat, lon) of a block and its places."""
     lat, lon = np.meshgrid(np.frombuffer(lat_bytes), np.frombuffer(lon_bytes), indexing="ij")
-    land = simulated_earth.is_land(lat.ravel(), lon.ravel())
-    return land.reshape(lat.shape), simulated_earth.earth(lat.ravel()[land], lon.ravel()[land])
+    land = earth.is_land(lat.ravel(), lon.ravel())
+    return land.reshape(lat.shape), earth.earth(lat.ravel()[land], lon.ravel()[land])
 
 
 def _spread(land: NDArray[np.bool_], values: NDArray, sea: float | str) -> NDArray:
@@ -402,6 +401,6 @@ def _described(ds: xr.Dataset, title: str, call: str, time_step: str) -> xr.Data
         license="CC0-1.0",
         source=_SOURCE,
         references=_REFERENCES,
-        history=f"made by xflux.simulate.{call}",
+        history=f"made by xflux.simulated.world.{call}",
     )
     return ready_to_write(ds)

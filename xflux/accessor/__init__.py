@@ -1,0 +1,23 @@
+"""The accessor ``ds.flux``: each method resolves the Dataset, calls one function and returns.
+
+The accessor keeps no state: what is trained is returned. A Dataset that has a variable called
+``flux`` still has it as ``ds["flux"]``.
+"""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from xflux.accessor.learning import Learning
+from xflux.accessor.predicting import Predicting
+
+
+@xr.register_dataset_accessor("flux")
+class FluxAccessor(Learning, Predicting):
+    """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        Any layout with a time dimension: (site, time), (time, lat, lon), (time, y, x), (time,).
+    """

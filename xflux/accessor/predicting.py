@@ -1,0 +1,138 @@
+"""Prediction on a Dataset of drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, overload
+
+import xarray as xr
+
+from xflux.accessor.understanding import Understanding, trained
+from xflux.cf.schema import resolve
+
+if TYPE_CHECKING:
+    from xflux.model import FluxModel
+
+
+class Predicting(Understanding):
+    """The part of ``ds.flux`` that needs drivers alone."""
+
+    @overload
+    def predict(
+        self,
+        model: FluxModel | None = ...,
+        *,
+        members: bool = ...,
+        characteristics: xr.Dataset | None = ...,
+        tolerance: float | None = ...,
+        device: str = ...,
+        initial_state: xr.Dataset | None = ...,
+        return_state: Literal[False] = ...,
+        variables: Mapping[str, str] | None = ...,
+        units: Mapping[str, str] | None = ...,
+        assume_units: bool = ...,
+    ) -> xr.Dataset: ...
+
+    @overload
+    def predict(
+        self,
+        model: FluxModel | None = ...,
+        *,
+        members: bool = ...,
+        characteristics: xr.Dataset | None = ...,
+        tolerance: float | None = ...,
+        device: str = ...,
+        initial_state: xr.Dataset | None = ...,
+        return_state: Literal[True],
+        variables: Mapping[str, str] | None = ...,
+        units: Mapping[str, str] | None = ...,
+        assume_units: bool = ...,
+    ) -> tuple[xr.Dataset, xr.Dataset]: ...
+
+    def predict(
+        self,
+        model: FluxModel | None = None,
+        *,
+        members: bool = False,
+        characteristics: xr.Dataset | None = None,
+        tolerance: float | None = None,
+        device: str = "cpu",
+        initial_state: xr.Dataset | None = None,
+        return_state: bool = False,
+        variables: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
+        assume_units: bool = False,
+    ) -> xr.Dataset | tuple[xr.Dataset, xr.Dataset]:
+        """Predict GPP, Reco and NEE for every entity and time step of this Dataset.
+
+        Parameters
+        ----------
+        model : FluxModel, optional
+            The bundled ensemble for this time step by default.
+        members : bool
+            Give each member along a ``realization`` dimension in place of mean and spread.
+        characteristics : xr.Dataset, optional
+            Characteristics on the same entity dimensions, where they are in another Dataset.
+            Coordinates must be the same; nothing is joined silently.
+        tolerance : float, optional
+            Coordinates of ``characteristics`` that differ by no more are the same place.
+        device : str
+            ``"cpu"`` or ``"cuda"``.
+        initial_state : xr.Dataset, optional
+            The state that an earlier prediction returned, which ended one step before this Dataset
+            begins: the numbers are those of one run over both. One step is then enough.
+        return_state : bool
+            Also return the state at the end, a Dataset that can be written and read.
+        variables, units : mapping of str to str, optional
+            As in `train`.
+        assume_units : bool
+            Take missing ``units`` for xflux's own.
+
+        Returns
+        -------
+        xr.Dataset
+            GPP, Reco, NEE and GPP_std, Reco_std, NEE_std in g m-2 d-1 of carbon, with the dims,
+            order, coordinates and calendar of the drivers; lazy where the drivers are, in their
+            chunks of time and space. The first 3 days (1 month) of a gap in a driver are bridged
+            with its last value; a longer one gives NaN in the rest of it and for the 30 days
+            (3 months) after it. With ``return_state=True`` a pair of this and the state.
+
+        Raises
+        ------
+        SchemaError
+            A driver that the model needs is missing, ambiguous or without units.
+        DataError
+            Values are out of range; on lazy data when they are computed.
+        ModelError
+            The time step is not the model's, or the initial state does not belong to it, to these
+            entities, or to the step before these.
+
+        Examples
+        --------
+        >>> grid = xflux.datasets.load("simulated-grid", shape=(6, 12), years=1)
+        >>> sorted(grid.flux.predict().data_vars)
+        ['GPP', 'GPP_std', 'NEE', 'NEE_std', 'Reco', 'Reco_std']
+        """
+        from xflux.cf.alignment import align_characteristics
+        from xflux.prediction.state import step_of
+        from xflux.pretrained import model_for
+
+        ds = self._ds
+        if characteristics is not None:
+            ds = align_characteristics(ds, characteristics, tolerance=tolerance)
+        known = None if initial_state is None else step_of(initial_state)
+        schema = resolve(
+            ds, variables=variables, units=units, assume_units=assume_units, time_step=known
+        )
+        if model is None:
+            schema.require(task="prediction")
+            model = model_for(schema.time_step)
+        fluxes, state = trained(model).advance(
+            ds,
+            schema,
+            members=members,
+            device=device,
+            initial_state=initial_state,
+            keep_state=return_state,
+        )
+        return fluxes if state is None else (fluxes, state)

@@ -1,0 +1,1 @@
+"""From drivers to fluxes: blocks, the ensemble on them, the state, streaming."""
