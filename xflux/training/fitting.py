@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +16,12 @@ from xflux.errors import ModelError
 from xflux.features import Inputs
 from xflux.model import FluxModel
 from xflux.prediction import ensemble
-from xflux.training.settings import EPOCHS, WINDOW, Settings
+from xflux.training.domains import by_label, entity_scaling, target_entities, with_target
+from xflux.training.settings import EPOCHS, METHODS, OF_METHOD, WINDOW, Settings
 from xflux.training.towers import Towers, describe_inputs, read_towers
 
 if TYPE_CHECKING:
     from xflux.training.members import Trained
-
-METHODS = ("ct-lstm",)
-"""Methods that `fit_model` trains."""
 
 DERIVED = ("season_sin", "season_cos")
 """Drivers that are derived for every model: where in the year a step lies."""
@@ -55,7 +54,7 @@ def fit_model(
     schema : Schema
         What was understood of it.
     method : str
-        ``"ct-lstm"``.
+        One of `xflux.training.settings.METHODS`.
     drivers, characteristics : sequence of str, optional
         Names to use; by default all known drivers, and land cover and latitude.
     qc : float
@@ -82,8 +81,13 @@ def fit_model(
     if method not in METHODS:
         raise ModelError(f"unknown method {method!r}; there are {', '.join(map(repr, METHODS))}")
     towers = read_towers(ds, schema, drivers=drivers, characteristics=characteristics, qc=qc)
+    target = None
+    if method == "metaflux":
+        said = str((settings or {}).get("target", ""))
+        target = by_label(ds, schema, target_entities(ds, schema, said))
     return fit_towers(
         towers,
+        target=target,
         method=method,
         epochs=epochs,
         checkpoint=checkpoint,
@@ -104,31 +108,53 @@ def fit_towers(
     progress: bool | None = None,
     name: str = "own training",
     settings: Mapping[str, Any] | None = None,
+    target: Mapping[str, bool] | None = None,
 ) -> FluxModel:
-    """Train on towers that are in memory already; see `fit_model`."""
+    """Train on towers that are in memory already; see `fit_model`.
+
+    ``target`` tells by label which towers are the target domain of MetaFlux.
+    """
     from xflux.training.members import train_ensemble
 
     window, spin_up = WINDOW[towers.time_step]
     chosen = Settings(
         **{
             "method": method,
-            "epochs": EPOCHS[towers.time_step] if epochs is None else epochs,
+            "epochs": EPOCHS[towers.time_step],
             "window": window,
             "spin_up": spin_up,
+            **OF_METHOD.get(method, {}),
+            **({} if epochs is None else {"epochs": epochs}),
             **(settings or {}),
         }
     )
-    inputs = describe_inputs(towers, derived=DERIVED)
+    if method == "metaflux":
+        towers, inputs = _as_metaflux(towers, chosen, target)
+    else:
+        inputs = describe_inputs(towers, derived=DERIVED)
     trained = train_ensemble(
         towers,
         inputs,
         chosen,
-        validation_folds=VALIDATION_FOLDS if epochs is None else 0,
+        validation_folds=VALIDATION_FOLDS if epochs is None and method != "metaflux" else 0,
         checkpoint=checkpoint,
         device=device,
         progress=progress,
     )
     return to_model(towers, inputs, trained, name=name)
+
+
+def _as_metaflux(
+    towers: Towers, settings: Settings, target: Mapping[str, bool] | None
+) -> tuple[Towers, Inputs]:
+    """Towers and inputs as MetaFlux takes them: drivers alone, scaled by entity if published."""
+    towers = replace(towers, characteristics={})
+    inputs = describe_inputs(towers, derived=())
+    if settings.tasks == "domains":
+        towers = replace(towers, target=with_target(towers, target))
+    if settings.scaling == "entity":
+        towers = replace(towers, context=entity_scaling(towers.drivers, inputs))
+    return towers, inputs
 
 
 def to_model(towers: Towers, inputs: Inputs, trained: Trained, *, name: str) -> FluxModel:

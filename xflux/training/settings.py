@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from xflux.errors import ModelError
+
+METHODS = ("ct-lstm", "tam-rl", "metaflux")
+"""Methods that can be trained."""
 
 EPOCHS = {"daily": 30, "monthly": 60}
 """Epochs where they are not chosen by spatial validation, by time step."""
@@ -14,6 +18,20 @@ WINDOW = {"daily": (365, 90), "monthly": (24, 12)}
 
 SPANS = {"daily": (3.0, 7.0, 30.0, 90.0), "monthly": (2.0, 4.0, 12.0)}
 """Spans of the running means of the drivers, in steps, by time step."""
+
+OF_METHOD: dict[str, dict[str, Any]] = {
+    "metaflux": {
+        "epochs": 100,
+        "hidden": 350,
+        "window": 30,
+        "spin_up": 0,
+        "batch": 256,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "clip": 1e9,
+    },
+}
+"""Settings that a method has of its own: those of MetaFlux are as published."""
 
 FEW_CLUSTERS = 10
 """With fewer clusters of towers, spatial validation says nothing and the default holds."""
@@ -26,7 +44,7 @@ class Settings:
     Attributes
     ----------
     method : str
-        ``"ct-lstm"``.
+        ``"ct-lstm"``, ``"tam-rl"`` or ``"metaflux"``.
     members, seed, hidden : int
         Members of the ensemble, seed of everything random, hidden units of each member.
     epochs : int
@@ -49,6 +67,19 @@ class Settings:
         An entity with n scored steps weighs n to this power in the loss (1: each step alike).
     loss_shares : tuple of float
         Shares of GPP, Reco and NEE in the loss.
+    tasks : str
+        Of ``"metaflux"``. ``"domains"``, as published: support windows from base towers, query
+        windows from target towers. ``"towers"``, as in MAML: a tower is a task, with support and
+        query windows of its own.
+    scaling : str
+        Of ``"metaflux"``. ``"entity"``, as published: drivers in units of the mean and spread of
+        their own series. ``"training"``: of those of all training towers, as other methods do.
+    target : str
+        Of ``"metaflux"`` with domains: the variable that is true at target towers; by default
+        those in a tropical climate.
+    inner_steps, inner_rate, second_order : int, float, bool
+        Of ``"metaflux"``: plain gradient steps on support windows, as many query batches, the size
+        of a step, and whether the meta-gradient goes through the steps.
     """
 
     method: str = "ct-lstm"
@@ -70,6 +101,12 @@ class Settings:
     driver_dropout: float = 0.05
     entity_power: float = 0.5
     loss_shares: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    tasks: str = "domains"
+    scaling: str = "entity"
+    target: str = ""
+    inner_steps: int = 2
+    inner_rate: float = 1e-4
+    second_order: bool = True
 
     def __post_init__(self) -> None:
         problems = [
@@ -81,6 +118,11 @@ class Settings:
             f"{name}={getattr(self, name)!r} must be from 0 to below 1"
             for name in ("dropout", "characteristic_dropout", "driver_dropout")
             if not 0.0 <= getattr(self, name) < 1.0
+        ]
+        problems += [
+            f"{name}={getattr(self, name)!r} must be one of {', '.join(map(repr, known))}"
+            for name, known in _ONE_OF.items()
+            if getattr(self, name) not in known
         ]
         if len(self.loss_shares) != 3 or min(self.loss_shares) < 0 or sum(self.loss_shares) <= 0:
             problems.append(f"loss_shares={self.loss_shares!r} must be three shares, not all zero")
@@ -109,7 +151,11 @@ _AT_LEAST = {
     "driver_offset": 0.0,
     "characteristic_noise": 0.0,
     "entity_power": 0.0,
+    "inner_steps": 1,
+    "inner_rate": 0.0,
 }
+
+_ONE_OF = {"tasks": ("domains", "towers"), "scaling": ("entity", "training")}
 
 NAMES = tuple(field.name for field in fields(Settings))
 """Names of all settings."""

@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xflux import features
+from xflux.architectures import untrained
 from xflux.errors import TrainingDiverged
 from xflux.features import Inputs
 from xflux.networks import Member
 from xflux.training.checkpoint import restore
 from xflux.training.losses import multi_loss
-from xflux.training.settings import SPANS, Settings
+from xflux.training.settings import Settings
 from xflux.training.towers import Towers
-from xflux.training.windows import Tensors, batches_in_epoch, epoch
+from xflux.training.windows import Batch, Tensors, batches_in_epoch, epoch
 
 Weights = dict[str, Tensor]
 """Parameters and buffers of one member, by name."""
@@ -56,12 +58,16 @@ def to_tensors(towers: Towers, inputs: Inputs, settings: Settings, device: torch
     steps = weight.any(axis=-1).sum(axis=1).astype(np.float64)
     entity = np.where(steps > 0, np.maximum(steps, 1.0) ** (settings.entity_power - 1.0), 0.0)
     entity *= steps.sum() / max(float((entity * steps).sum()), 1e-12)
+    fixed = block.characteristics
+    if towers.context is not None:
+        fixed = np.concatenate([fixed, towers.context], axis=1)
     return Tensors(
         drivers=torch.from_numpy(block.drivers).to(device),
-        characteristics=torch.from_numpy(block.characteristics).to(device),
+        characteristics=torch.from_numpy(fixed).to(device),
         targets=torch.from_numpy(towers.targets).to(device),
         weight=torch.from_numpy((weight * entity[:, None, None]).astype(np.float32)).to(device),
         records=features.stretches(block.usable),
+        target=np.zeros(len(steps), dtype=bool) if towers.target is None else towers.target,
     )
 
 
@@ -77,18 +83,6 @@ def target_spread(tensors: Tensors) -> Tensor:
     return torch.tensor(kept, device=tensors.drivers.device)
 
 
-def build_network(inputs: Inputs, settings: Settings) -> Member:
-    """An untrained member."""
-    return Member(
-        inputs.width,
-        len(inputs.drivers),
-        inputs.characteristic_width,
-        settings.hidden,
-        spans=SPANS[inputs.time_step],
-        dropout=settings.dropout,
-    )
-
-
 def learning_rate(done: float, peak: float) -> float:
     """One-cycle schedule (Smith and Topin 2019, doi:10.1117/12.2520589): up, then cosine down.
 
@@ -100,7 +94,49 @@ def learning_rate(done: float, peak: float) -> float:
     return peak * max(0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise))), 1e-4)
 
 
-AfterEpoch = Callable[[int, Member, torch.optim.Optimizer, float], None]
+AfterEpoch = Callable[[int, Any, torch.optim.Optimizer, float], None]
+
+
+class Recipe(NamedTuple):
+    """What differs between the methods that `train_member` trains.
+
+    Attributes
+    ----------
+    build : callable
+        The untrained network, from tensors, inputs and settings.
+    batches : callable
+        What an epoch goes through, from tensors, inputs, settings and a seed.
+    loss : callable
+        The loss of one such batch, from the network, the batch, the spread of the targets and the
+        settings.
+    schedule : callable
+        Learning rate, from the share of the training that has passed and the peak.
+    """
+
+    build: Callable[[Tensors, Inputs, Settings], nn.Module]
+    batches: Callable[[Tensors, Inputs, Settings, tuple[int, ...]], Iterator[Any]]
+    loss: Callable[[Any, Any, Tensor, Settings], Tensor]
+    schedule: Callable[[float, float], float] = learning_rate
+
+
+def with_spread(tensors: Tensors, inputs: Inputs, settings: Settings) -> nn.Module:
+    """An untrained member whose heads are in units of the spread of these targets."""
+    network = untrained(inputs, settings)
+    spread = network.get_buffer("spread")
+    spread.copy_(target_spread(tensors)[: len(spread)])
+    return network
+
+
+def side_by_side(network: Member, batch: Batch, spread: Tensor, settings: Settings) -> Tensor:
+    """The mean of the multi-losses of both networks of a member."""
+    both, _ = network(batch.drivers, batch.characteristics)
+    return torch.stack([
+        multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
+        for predicted in both
+    ]).mean()  # fmt: skip
+
+
+CT_LSTM = Recipe(with_spread, epoch, side_by_side)
 
 
 def train_member(
@@ -112,6 +148,7 @@ def train_member(
     start: int = 0,
     kept: Weights | None = None,
     after_epoch: AfterEpoch | None = None,
+    recipe: Recipe = CT_LSTM,
 ) -> Weights:
     """Train one member, from the start or from a kept state.
 
@@ -129,6 +166,8 @@ def train_member(
         As `xflux.training.checkpoint.optimiser_tensors` wrote it.
     after_epoch : callable, optional
         Called with the epochs done, the network, the optimiser and the mean loss.
+    recipe : Recipe
+        What the method of the settings asks for; see `xflux.training.methods`.
 
     Returns
     -------
@@ -142,9 +181,8 @@ def train_member(
     """
     device = tensors.drivers.device
     with private_randomness((settings.seed, member)):
-        network = build_network(inputs, settings).to(device)
+        network = recipe.build(tensors, inputs, settings).to(device)
     spread = target_spread(tensors)
-    network.spread.copy_(spread[:2])
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -156,8 +194,9 @@ def train_member(
         with private_randomness(seed):
             network.train()
             loss = _one_epoch(
-                network, optimiser, tensors, inputs, settings, spread, seed, number, per_epoch
-            )
+                network, optimiser, tensors, inputs, settings, spread, seed, number, per_epoch,
+                recipe,
+            )  # fmt: skip
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"the loss of member {member} is {loss} in epoch {number + 1} of "
@@ -171,7 +210,7 @@ def train_member(
 
 
 def _one_epoch(
-    network: Member,
+    network: nn.Module,
     optimiser: torch.optim.Optimizer,
     tensors: Tensors,
     inputs: Inputs,
@@ -180,17 +219,14 @@ def _one_epoch(
     seed: tuple[int, ...],
     number: int,
     per_epoch: int,
+    recipe: Recipe,
 ) -> float:
     losses = []
-    for i, batch in enumerate(epoch(tensors, inputs, settings, seed)):
+    for i, batch in enumerate(recipe.batches(tensors, inputs, settings, seed)):
         done = (number + i / per_epoch) / settings.epochs
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(min(done, 1.0), settings.learning_rate)
-        both, _ = network(batch.drivers, batch.characteristics)
-        loss = torch.stack([
-            multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
-            for predicted in both
-        ]).mean()  # fmt: skip
+            group["lr"] = recipe.schedule(min(done, 1.0), settings.learning_rate)
+        loss = recipe.loss(network, batch, spread, settings)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)

@@ -45,6 +45,10 @@ class Towers:
         Shape (T,).
     labels : tuple of str
         A name for each entity, for messages and the model card.
+    target : numpy.ndarray, optional
+        Shape (N,): which entities are the target domain of MetaFlux.
+    context : numpy.ndarray, optional
+        Shape (N, Q): constant columns of a network beside the characteristics.
     """
 
     time_step: str
@@ -56,6 +60,8 @@ class Towers:
     year_fraction: Array
     labels: tuple[str, ...]
     period: tuple[str, str]
+    target: Mask | None = None
+    context: Array | None = None
 
     def subset(self, chosen: Mask) -> Towers:
         """The same with only the chosen entities, a boolean array of shape (N,)."""
@@ -67,6 +73,8 @@ class Towers:
             latitude=self.latitude[chosen],
             longitude=self.longitude[chosen],
             labels=tuple(label for label, keep in zip(self.labels, chosen, strict=True) if keep),
+            target=None if self.target is None else self.target[chosen],
+            context=None if self.context is None else self.context[chosen],
         )
 
     @property

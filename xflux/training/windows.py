@@ -8,7 +8,7 @@ an epoch. At the start of a record there is no spin-up: the network learns what 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,8 @@ class Tensors:
         Shape (N, T, 3); NaN and 0 where missing.
     records : numpy.ndarray
         Shape (S, 3): entity, first step and end of every unbroken stretch of drivers.
+    target : numpy.ndarray
+        Shape (N,): which entities are the target domain of MetaFlux; none for other methods.
     """
 
     drivers: Tensor
@@ -50,6 +52,7 @@ class Tensors:
     targets: Tensor
     weight: Tensor
     records: npt.NDArray[np.int64]
+    target: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
 
 class Batch(NamedTuple):

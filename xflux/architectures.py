@@ -1,0 +1,46 @@
+"""Which network a method trains, and which network weights belong to: chosen here and nowhere else.
+
+A method is known by the settings before training, and by the names of its weights afterwards, so
+that weights travel without their settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from xflux import networks, networks_metaflux
+from xflux.features import Inputs
+from xflux.networks import Member
+from xflux.networks_metaflux import MetaFluxMember
+from xflux.training.settings import SPANS, Settings
+
+
+def untrained(inputs: Inputs, settings: Settings) -> nn.Module:
+    """An untrained member of the method of the settings."""
+    if settings.method == "metaflux":
+        flags = tuple(inputs.drivers.index(name) for name in inputs.optional)
+        return MetaFluxMember(
+            len(inputs.drivers), flags, settings.hidden, by_entity=settings.scaling == "entity"
+        )
+    return Member(
+        inputs.width,
+        len(inputs.drivers),
+        inputs.characteristic_width,
+        settings.hidden,
+        spans=SPANS[inputs.time_step],
+        dropout=settings.dropout,
+    )
+
+
+def method_of(names: Iterable[str]) -> str:
+    """The method to which weights of these names belong."""
+    return "metaflux" if "gpp.inner.weight" in names else "ct-lstm"
+
+
+def from_weights(weights: Mapping[str, Tensor]) -> nn.Module:
+    """A member with given weights; its sizes follow from their shapes."""
+    if method_of(weights) == "metaflux":
+        return networks_metaflux.from_weights(weights)
+    return networks.from_weights(weights)
