@@ -25,7 +25,7 @@ from xflux.errors import ModelFileError
 from xflux.features import Characteristic, Inputs
 from xflux.prediction import ensemble, inference
 from xflux.prediction.ensemble import Members
-from xflux.training.settings import NAMES, SPANS, Settings
+from xflux.training.settings import NAMES, Settings
 
 FORMAT_VERSION = 1
 """Of the model file. A newer major version is refused, with the line to type."""
@@ -347,31 +347,30 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
     """Names, types and shapes must be those of a member; no memory is taken to tell."""
     import torch
 
-    from xflux.networks import Member
+    from xflux.architectures import method_of, untrained
 
     inputs, hidden = model.inputs, model.settings.hidden
-    taken = weights["recurrent.lstm.weight_ih_l0"].shape[-1]
-    width = inputs.width + inputs.characteristic_width
-    if taken != width or weights["recurrent.heads.weight"].shape[-1] != hidden:
+    if method_of(weights) == "metaflux":
+        lstm, units = "gpp.lstm", weights["gpp.inner.weight"].shape[-1]
+        width = len(inputs.drivers)
+    else:
+        lstm, units = "recurrent.lstm", weights["recurrent.heads.weight"].shape[-1]
+        width = inputs.width + inputs.characteristic_width
+    taken = weights[f"{lstm}.weight_ih_l0"].shape[-1]
+    if taken != width or units != hidden:
         raise ModelFileError(
             f"the model's weights take {taken} inputs, its description names {width}; or they "
             f"are not of {hidden} hidden units, as it says"
         )
     with torch.device("meta"):
-        member = Member(
-            inputs.width,
-            len(inputs.drivers),
-            inputs.characteristic_width,
-            hidden,
-            spans=SPANS[inputs.time_step],
-        )
+        member = untrained(inputs, model.settings)
     expected = {name: tuple(tensor.shape) for name, tensor in member.state_dict().items()}
     found = {name: values.shape for name, values in weights.items()}
     if found != expected or any(values.dtype != np.float32 for values in weights.values()):
         wrong = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
         listed = ", ".join(wrong[:4]) or "not float32"
         raise ModelFileError(f"the model's weights are not those of a member: {listed}")
-    if not (weights["running.spans"].astype(np.float64) > 0).all():
+    if "running.spans" in weights and not (weights["running.spans"].astype(np.float64) > 0).all():
         raise ModelFileError("the model's running means have spans that are not positive")
     if not all(np.isfinite(values).all() for values in weights.values()):
         raise ModelFileError("the model's weights are not finite: its training diverged")

@@ -54,7 +54,7 @@ class Learning(Understanding):
         members: int = 5,
         seed: int = 0,
         epochs: int | None = None,
-        hidden: int = 64,
+        hidden: int | None = None,
         drivers: Sequence[str] | None = None,
         characteristics: Sequence[str] | None = None,
         qc: float = 0.5,
@@ -71,15 +71,17 @@ class Learning(Understanding):
         Parameters
         ----------
         method : str
-            ``"ct-lstm"``: CT-LSTM with the multi-loss on GPP, Reco and NEE.
+            ``"ct-lstm"``: CT-LSTM with the multi-loss on GPP, Reco and NEE. ``"tam-rl"``: the same,
+            modulated by what is known of an entity from other times. ``"metaflux"``: MetaFlux as
+            published, for comparison. docs/methods.md tells when to use which.
         members, seed : int
             Members of the ensemble, and the seed that all of them derive from.
         epochs : int, optional
             Passes over the data. When not given they are chosen on clusters of entities that are
             kept out, and the members are then trained on all entities; with fewer than ten
             clusters 30 (daily) or 60 (monthly).
-        hidden : int
-            Hidden units of each member.
+        hidden : int, optional
+            Hidden units of each network: 64, and 350 for MetaFlux.
         drivers, characteristics : sequence of str, optional
             Names to use: by default every driver that xflux knows, and land cover and latitude.
         qc : float
@@ -134,7 +136,7 @@ class Learning(Understanding):
             checkpoint=checkpoint,
             device=device,
             progress=progress,
-            settings={"members": members, "seed": seed, "hidden": hidden, **(settings or {})},
+            settings=_settings(members, seed, hidden, settings),
         )
 
     def evaluate(
@@ -191,7 +193,7 @@ class Learning(Understanding):
         members: int = 5,
         seed: int = 0,
         epochs: int | None = None,
-        hidden: int = 64,
+        hidden: int | None = None,
         drivers: Sequence[str] | None = None,
         characteristics: Sequence[str] | None = None,
         qc: float = 0.5,
@@ -238,12 +240,15 @@ class Learning(Understanding):
                 "characteristics": characteristics,
                 "device": device,
                 "progress": progress,
-                "settings": {
-                    "members": members,
-                    "seed": seed,
-                    "hidden": hidden,
-                    **(settings or {}),
-                },
+                "settings": _settings(members, seed, hidden, settings),
             },
         )
         return scores
+
+
+def _settings(
+    members: int, seed: int, hidden: int | None, others: Mapping[str, object] | None
+) -> dict[str, object]:
+    """What was said at the door; what was not is left to the method."""
+    said = {} if hidden is None else {"hidden": hidden}
+    return {"members": members, "seed": seed, **said, **(others or {})}

@@ -29,6 +29,9 @@ CELLS, STEPS = 1024, 365
 
 WHOLE = slice(None)
 
+CONTEXT = "*context"
+"""Dimension of the constant columns that some models take; no user calls one so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -122,20 +125,8 @@ def predict_block(
         Values are out of their plausible range.
     """
     plan, days, fraction = task.plan, task.days[time], task.fraction[time]
-    entity_dims = plan.layout[:-1]
-    arrays = tuple(unmasked(array) for array in arrays)
-    sizes = _sizes(arrays, task.dims)
-    shape = tuple(sizes[dim] for dim in entity_dims)
+    timed, fixed, shape = lay_out(arrays, task)
     count, steps = int(np.prod(shape, dtype=np.int64)), len(fraction)
-    split = len(plan.drivers)
-    timed = [
-        to_layout(array, names, plan.layout, sizes).reshape(count, steps)
-        for array, names in zip(arrays[:split], task.dims[:split], strict=True)
-    ]
-    fixed = [
-        to_layout(array, names, entity_dims, sizes).reshape(count)
-        for array, names in zip(arrays[split:], task.dims[split:], strict=True)
-    ]
     lead = (ensemble.sizes_of(task.weights).members,) if plan.members else ()
     fluxes = [np.full((*lead, count, steps), np.nan, dtype=np.float32) for _ in task.names]
     stateful = keep or before is not None
@@ -162,6 +153,30 @@ def predict_block(
     return result, Carried(_joined(kept, task.weights), recent, run, interrupted)
 
 
+def lay_out(
+    arrays: Sequence[npt.NDArray[np.generic]], task: Task
+) -> tuple[list[npt.NDArray[np.generic]], list[npt.NDArray[np.generic]], tuple[int, ...]]:
+    """Drivers (C, T) each, what has no time (C,) each, and the sizes of the entity dimensions.
+
+    The context, where there is one, is the last of what has no time, (C, Q).
+    """
+    plan, split = task.plan, len(task.plan.drivers)
+    arrays = tuple(unmasked(array) for array in arrays)
+    sizes = _sizes(arrays, task.dims)
+    shape = tuple(sizes[dim] for dim in plan.layout[:-1])
+    count = int(np.prod(shape, dtype=np.int64))
+    timed = [
+        to_layout(array, names, plan.layout, sizes).reshape(count, sizes[plan.layout[-1]])
+        for array, names in zip(arrays[:split], task.dims[:split], strict=True)
+    ]
+    fixed = []
+    for array, names in zip(arrays[split:], task.dims[split:], strict=True):
+        own = (CONTEXT,) if CONTEXT in names else ()
+        flat = (count, *(sizes[dim] for dim in own))
+        fixed.append(to_layout(array, names, (*plan.layout[:-1], *own), sizes).reshape(flat))
+    return timed, fixed, shape
+
+
 def cells_at_once(steps: int) -> int:
     """Entities that go together, so that memory does not grow with the length of a block."""
     return max(1, min(4 * CELLS, CELLS * STEPS // max(steps, 1)))
@@ -182,7 +197,7 @@ def _recent(
 ) -> Array:
     """The last values of each driver at every entity, shape (N, A, GAP_LIMIT)."""
     limit = earlier.shape[2]
-    values = _canonical(plan, [array[:, -limit:] for array in timed], days[-limit:])
+    values = canonical(plan, [array[:, -limit:] for array in timed], days[-limit:])
     steps = min(limit, len(days))
     latest = np.full((*earlier.shape[:2], steps), np.nan, dtype=np.float32)
     for i, name in enumerate(plan.inputs.drivers):
@@ -250,7 +265,7 @@ def _land(plan: Plan, timed: list[npt.NDArray[np.generic]], start: Carried | Non
     return found
 
 
-def _canonical(
+def canonical(
     plan: Plan, timed: list[npt.NDArray[np.generic]], days: npt.NDArray[np.float64]
 ) -> dict[str, Array]:
     """Drivers in xflux's units, with those that are derived from others, shape (C, T) each."""
@@ -275,10 +290,10 @@ def _predict_cells(
 ) -> tuple[list[Array], Course, Memory | None]:
     """Fluxes of some cells, ([realization,] C, T) each, with their course and memory."""
     plan = task.plan
-    values = _canonical(plan, timed, days)
+    values = canonical(plan, timed, days)
     statics = {
         match.name: characteristic_values(match, array)
-        for match, array in zip(plan.statics, fixed, strict=True)
+        for match, array in zip(plan.statics, fixed, strict=False)
     }
     problems = [
         text
@@ -296,6 +311,9 @@ def _predict_cells(
         fraction,
         before=None if past is None else past.drivers(plan, given),
     )
+    if len(fixed) > len(plan.statics):
+        joined = np.concatenate([block.characteristics, fixed[-1].astype(np.float32)], axis=1)
+        block = block._replace(characteristics=joined)
     earlier, run, gone = (None,) * 3 if past is None else (past.memory, past.run, past.interrupted)
     fluxes, memory = ensemble.run(
         task.weights, block, device=plan.device, memory=earlier, run=run, keep=keep

@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from xflux.features import Array, Assembled, stretches
+from xflux.prediction import engines
+from xflux.prediction.engines import Sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from xflux.prediction.kernel import Engine
+    from xflux.prediction.engines import AnyEngine
     from xflux.prediction.kernel import Memory as TorchMemory
 
 TILE = 64
@@ -30,7 +32,7 @@ TILE = 64
 as many where there are few steps."""
 
 _LOCK = threading.Lock()
-_ENGINES: dict[tuple[str, int, str], Engine] = {}
+_ENGINES: dict[tuple[str, int, str], AnyEngine] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,24 +81,10 @@ def unpack(members: Members) -> list[dict[str, npt.NDArray[np.generic]]]:
     return [found[number] for number in sorted(found)]
 
 
-class Sizes(NamedTuple):
-    """Sizes of a memory: members, hidden units, spans, and drivers that are averaged."""
-
-    members: int
-    hidden: int
-    spans: int
-    averaged: int
-
-
 @functools.lru_cache(maxsize=8)
 def sizes_of(members: Members) -> Sizes:
     """Read the sizes of an ensemble from the shapes of its weights."""
-    found = unpack(members)
-    first = found[0]
-    spans = len(first["running.spans"])
-    joined = first["recurrent.lstm.weight_ih_l0"].shape[1]
-    averaged = (first["direct.first.weight"].shape[1] - joined) // spans
-    return Sizes(len(found), first["recurrent.heads.weight"].shape[1], spans, averaged)
+    return engines.sizes(unpack(members))
 
 
 class Memory(NamedTuple):
@@ -117,7 +105,7 @@ def empty_memory(sizes: Sizes, count: int) -> Memory:
     return Memory(np.zeros(state, dtype=np.float32), np.zeros(state, dtype=np.float32), sums)
 
 
-def engine(members: Members, width: int, device: str) -> Engine:
+def engine(members: Members, width: int, device: str) -> AnyEngine:
     """The members ready to predict on a device, built once a process.
 
     Parameters
@@ -127,19 +115,10 @@ def engine(members: Members, width: int, device: str) -> Engine:
         Columns of the drivers.
     device : str
     """
-    import torch
-
-    from xflux.networks import from_weights
-    from xflux.prediction.kernel import Engine
-
     key = (members.sha256, width, device)
     with _LOCK:
         if key not in _ENGINES:
-            built = []
-            for weights in unpack(members):
-                network = from_weights({n: torch.from_numpy(v.copy()) for n, v in weights.items()})
-                built.append(network.to(device).eval().requires_grad_(False))
-            _ENGINES[key] = Engine(built, drivers=width)
+            _ENGINES[key] = engines.build(unpack(members), width, device)
         return _ENGINES[key]
 
 
@@ -235,7 +214,7 @@ def _start(
 
 
 def _tile(
-    built: Engine,
+    built: AnyEngine,
     block: Assembled,
     tile: npt.NDArray[np.int64],
     fluxes: Array,

@@ -9,6 +9,7 @@ before.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from xflux.cf.schema import Match, Schema
 from xflux.cf.variables import BY_NAME, TARGETS
 from xflux.errors import ModelError, warn
 from xflux.features import Array, Inputs, Mask
-from xflux.prediction import state
+from xflux.prediction import context, state
 from xflux.prediction.blocks import Plan, Task, cells_at_once, predict_block, to_layout, unmasked
 from xflux.prediction.carried import VARIABLES, Dense, from_dense
-from xflux.prediction.ensemble import Members
+from xflux.prediction.ensemble import Members, sizes_of
+from xflux.prediction.streaming import context as lazy_context
 from xflux.prediction.streaming import lazy, state_sizes
 from xflux.training.towers import to_step, warn_derived
 
@@ -95,6 +97,10 @@ def predict(
         days=timestep.step_days(time, inputs.time_step),
         fraction=timestep.year_fraction(time, inputs.time_step).astype(np.float32),
     )
+    known = _context(task, drivers, statics, initial)
+    if known is not None:
+        statics = [*statics, context.as_variable(task, known)]
+        task = replace(task, dims=(*task.dims, tuple(map(str, statics[-1].dims))))
     if any(array.chunks is not None for array in drivers):
         fluxes, kept = lazy(task, drivers, statics, initial=initial, keep=keep_state)
     else:
@@ -104,7 +110,29 @@ def predict(
     out = _dress(ds, schema, task, fluxes, source, version)
     if kept is None:
         return out, None
+    if known is not None:
+        kept = {**kept, state.CONTEXT: known}
     return out, state.to_dataset(ds, schema, inputs, weights, kept, version=version)
+
+
+def _context(
+    task: Task,
+    drivers: list[xr.Variable],
+    statics: list[xr.Variable],
+    initial: Mapping[str, Any] | None,
+) -> Any:
+    """What the model knows of each entity before the run, (entity dims..., Q), or None.
+
+    From the state where there is one, else from the drivers.
+    """
+    if not sizes_of(task.weights).context:
+        return None
+    if initial is not None:
+        return initial[state.CONTEXT]
+    context.check_whole_series(task, drivers)
+    if any(array.chunks is not None for array in drivers):
+        return lazy_context(task, drivers, statics)
+    return context.eager(task, drivers, statics)
 
 
 def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str) -> Plan:

@@ -14,10 +14,14 @@ from xflux.cf import metadata, timestep
 from xflux.cf.schema import Schema
 from xflux.errors import ModelError
 from xflux.features import Inputs
-from xflux.prediction.carried import VARIABLES
+from xflux.prediction.carried import VARIABLES, Layout
 from xflux.prediction.ensemble import Members, sizes_of, unpack
 
+CONTEXT = "context"
+"""The variable of a state for models that know something of an entity before they run."""
+
 LONG_NAMES = {
+    CONTEXT: "what the model knew of the entity before the run, as constant columns",
     "hidden_state": "hidden state of the LSTM",
     "cell_state": "cell state of the LSTM",
     "driver_sums": "decaying sums of the normalised drivers, for running means",
@@ -26,8 +30,15 @@ LONG_NAMES = {
     "interrupted": "whether there was a gap inside the series",
 }
 
-OWN_DIMS = ("member", "unit", "span", "driver", "lag")
+OWN_DIMS = ("member", "unit", "span", "driver", "lag", "column")
 """Dimensions of a state beside those of entities."""
+
+
+def _layouts(weights: Members) -> dict[str, Layout]:
+    """The variables of a state of these members."""
+    if not sizes_of(weights).context:
+        return VARIABLES
+    return {**VARIABLES, CONTEXT: Layout((), ("column",), np.float32)}
 
 
 def step_of(state: object) -> str | None:
@@ -97,14 +108,14 @@ def to_dataset(
         name: xr.Variable(
             (*before, *space, *after), arrays[name], {"long_name": LONG_NAMES[name], "units": "1"}
         )
-        for name, (before, after, _) in VARIABLES.items()
+        for name, (before, after, _) in _layouts(weights).items()
     }
     del variables["recent_drivers"].attrs["units"]
     coords: dict[Hashable, Any] = {name: ds.coords[name] for name in _entity_coords(ds, schema)}
     indexes = {name: index for name, index in ds.xindexes.items() if name in coords}
     out = xr.Dataset(variables, coords=xr.Coordinates(coords, indexes=indexes))
     limit = features.GAP_LIMIT[inputs.time_step]
-    spans = np.asarray(unpack(weights)[0]["running.spans"])
+    spans = np.asarray(unpack(weights)[0].get("running.spans", np.zeros(0)))
     out = out.assign_coords(
         {
             schema.time: ds[schema.time].variable[-1],
@@ -158,14 +169,14 @@ def read(
     if tuple(map(str, state["driver"].values)) != inputs.drivers:
         raise ModelError("the drivers of initial_state= are not those of the model: make it anew")
     found = {}
-    for name, (before, after, dtype) in VARIABLES.items():
+    for name, (before, after, dtype) in _layouts(weights).items():
         array = state[name].variable.transpose(*before, *schema.entity_dims, *after)
         found[name] = array.data if array.chunks is not None else np.asarray(array.values, dtype)
     return found
 
 
 def _checked(state: object, schema: Schema, inputs: Inputs, weights: Members) -> xr.Dataset:
-    needed = {*VARIABLES, "driver", str(schema.time)}
+    needed = {*_layouts(weights), "driver", str(schema.time)}
     if not isinstance(state, xr.Dataset) or not needed <= set(map(str, state.variables)):
         found = type(state).__name__
         if isinstance(state, xr.Dataset):
@@ -185,7 +196,8 @@ def _checked(state: object, schema: Schema, inputs: Inputs, weights: Members) ->
     sizes = sizes_of(weights)
     own = (sizes.members, sizes.hidden, sizes.spans, sizes.averaged)
     wanted = {**dict(zip(OWN_DIMS, own, strict=False)), "lag": features.GAP_LIMIT[inputs.time_step]}
-    for name, (before, after, _) in VARIABLES.items():
+    wanted["column"] = sizes.context
+    for name, (before, after, _) in _layouts(weights).items():
         shape = {dim: wanted[dim] for dim in (*before, *after)}
         dims = {*shape, *schema.entity_dims}
         array = state[name]

@@ -18,8 +18,9 @@ import xarray as xr
 
 from xflux.features import Array
 from xflux.prediction import ensemble
-from xflux.prediction.blocks import Task, predict_block
+from xflux.prediction.blocks import CONTEXT, Task, predict_block
 from xflux.prediction.carried import VARIABLES, Carried, Dense, from_dense
+from xflux.prediction.context import context_block
 
 
 def lazy(
@@ -51,7 +52,7 @@ def lazy(
     from dask.base import tokenize
     from dask.delayed import delayed
 
-    chunks = _chunks(task, drivers)
+    chunks = _chunks(task, drivers) | _context_chunk(statics)
     arrays = [_cut(v, chunks) for v in (*drivers, *statics)]
     layout = task.plan.layout
     begin = _cut_state(initial, layout[:-1], chunks) if initial is not None else None
@@ -74,6 +75,39 @@ def _chunks(task: Task, drivers: Sequence[xr.Variable]) -> dict[str, tuple[int, 
             for dim, cut in zip(v.dims, v.chunks, strict=True):
                 chunks[str(dim)] = tuple(cut)
     return chunks
+
+
+def _context_chunk(statics: Sequence[xr.Variable]) -> dict[str, tuple[int, ...]]:
+    """The one chunk of the context's own dimension."""
+    return {CONTEXT: (v.sizes[CONTEXT],) for v in statics if CONTEXT in v.dims}
+
+
+def context(task: Task, drivers: Sequence[xr.Variable], statics: Sequence[xr.Variable]) -> Any:
+    """The context of every entity as a dask array, (entity dims..., Q), a task a block of space."""
+    import dask.array as da
+    from dask.base import tokenize
+    from dask.delayed import delayed
+
+    chunks = _chunks(task, drivers)
+    arrays = [_cut(v, chunks) for v in (*drivers, *statics)]
+    token = tokenize(task, [array.name for array in arrays], "context")
+    axes = task.plan.layout
+    pairs: list[Any] = []
+    for array, names in zip(arrays, task.dims, strict=True):
+        pairs += [array, tuple(axes.index(dim) for dim in names)]
+    width = ensemble.sizes_of(task.weights).context
+    return da.blockwise(
+        context_block,
+        (*range(len(axes) - 1), len(axes)),
+        *pairs,
+        new_axes={len(axes): width},
+        dtype=np.float32,
+        meta=np.empty((0,) * len(axes), dtype=np.float32),
+        concatenate=True,
+        align_arrays=False,
+        name=f"xflux-context-{token}",
+        task=delayed(task, name=f"xflux-task-{token}", traverse=False),
+    )
 
 
 def _cut(variable: xr.Variable, chunks: Mapping[str, tuple[int, ...]]) -> Any:
@@ -116,9 +150,10 @@ def _calls(
     import dask.array as da
 
     new, axes = _axes(task)
+    inside = (*axes, CONTEXT)  # not an axis of the result: a block takes all of it
     pairs: list[Any] = []
     for array, names in zip(arrays, task.dims, strict=True):
-        pairs += [array, tuple(axes.index(dim) for dim in names)]
+        pairs += [array, tuple(inside.index(dim) for dim in names)]
     return da.blockwise(
         _whole_block,
         tuple(range(len(axes))),
@@ -153,7 +188,7 @@ def _chains(
     last = len(edges) - 2
     graph: dict[Any, Any] = {}
     for where in itertools.product(*(range(len(chunks[dim])) for dim in space)):
-        at = dict(zip(space, where, strict=True))
+        at = {**dict(zip(space, where, strict=True)), CONTEXT: 0}
         fixed = (name, *(0 for _ in new), *where)
         before: Any = None
         if begin is not None:
