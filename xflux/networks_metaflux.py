@@ -45,11 +45,12 @@ def unrolled(
     Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735.
     """
     hidden, cell = state
-    bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
-    seen = functional.linear(inputs, lstm.weight_ih_l0, bias)
+    weights = dict(lstm.named_parameters())
+    bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+    seen = functional.linear(inputs, weights["weight_ih_l0"], bias)
     steps = []
     for now in seen.unbind(1):
-        gates = now + functional.linear(hidden, lstm.weight_hh_l0)
+        gates = now + functional.linear(hidden, weights["weight_hh_l0"])
         into, forget, candidate, out = gates.chunk(4, dim=-1)
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(into) * torch.tanh(candidate)
         hidden = torch.sigmoid(out) * torch.tanh(cell)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from xflux import features
 from xflux.features import Array, Inputs, Mask
-from xflux.prediction.ensemble import Members, Memory, Sizes, empty_memory, sizes_of
+from xflux.prediction.engines import Sizes
+from xflux.prediction.ensemble import Members, Memory, empty_memory, sizes_of
 
 Dense = dict[str, npt.NDArray[np.generic]]
 

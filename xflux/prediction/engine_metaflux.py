@@ -62,4 +62,4 @@ def _time_first(network: OneFlux) -> nn.LSTM:
     with torch.random.fork_rng(devices=()):  # the first weights are random, and thrown away
         lstm = nn.LSTM(own.input_size, own.hidden_size)
     lstm.load_state_dict(own.state_dict())
-    return lstm.to(own.weight_ih_l0.device).eval().requires_grad_(False)
+    return lstm.to(network.out.weight.device).eval().requires_grad_(False)

@@ -79,7 +79,8 @@ def _chunks(task: Task, drivers: Sequence[xr.Variable]) -> dict[str, tuple[int, 
 
 def _context_chunk(statics: Sequence[xr.Variable]) -> dict[str, tuple[int, ...]]:
     """The one chunk of the context's own dimension."""
-    return {CONTEXT: (v.sizes[CONTEXT],) for v in statics if CONTEXT in v.dims}
+    widths = [v.sizes[CONTEXT] for v in statics if CONTEXT in v.dims]
+    return {CONTEXT: (widths[0],)} if widths else {}
 
 
 def context(task: Task, drivers: Sequence[xr.Variable], statics: Sequence[xr.Variable]) -> Any:

@@ -14,8 +14,8 @@ from xflux.networks import Member
 from xflux.progress import Bar
 from xflux.skill.clusters import clusters
 from xflux.training.checkpoint import Checkpoint, fingerprint, optimiser_tensors
-from xflux.training.settings import FEW_CLUSTERS, Settings
 from xflux.training.methods import train_member
+from xflux.training.settings import FEW_CLUSTERS, Settings
 from xflux.training.supervised import Weights, to_tensors
 from xflux.training.towers import Towers
 from xflux.training.validation import spatial_validation

@@ -65,8 +65,8 @@ def tasks(
     if settings.tasks == "towers":
         yield _tower_tasks(tensors, pool, settings, generator)
         return
-    target = tensors.target[pool[:, 0]]
-    base, target = (pool[~target], pool[target]) if 0 < target.sum() < len(pool) else (pool, pool)
+    there = tensors.target[pool[:, 0]]
+    base, target = (pool[~there], pool[there]) if 0 < there.sum() < len(pool) else (pool, pool)
     yield [
         Task(
             tuple(_draw(tensors, base, settings.batch, generator) for _ in _steps(settings)),
@@ -148,9 +148,7 @@ def window_loss(network: nn.Module, parameters: Parameters, batch: Batch) -> Ten
 
     The networks of the two fluxes share nothing, so the gradient of the sum trains each on its own.
     """
-    fluxes, _ = functional_call(
-        network, dict(parameters), (batch.drivers, batch.characteristics)
-    )
+    fluxes, _ = functional_call(network, dict(parameters), (batch.drivers, batch.characteristics))
     error, weight = fluxes[0] - batch.targets[..., :2], (batch.weight[..., :2] > 0).float()
     return torch.stack([masked_mean_square(error[..., k], weight[..., k]) for k in (0, 1)]).sum()
 

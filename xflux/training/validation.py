@@ -14,8 +14,8 @@ from xflux.progress import Bar
 from xflux.skill import splits
 from xflux.skill.clusters import clusters
 from xflux.training.losses import multi_loss
-from xflux.training.settings import Settings
 from xflux.training.methods import train_member
+from xflux.training.settings import Settings
 from xflux.training.supervised import target_spread, to_tensors
 from xflux.training.towers import Towers
 from xflux.training.windows import Tensors, epoch
