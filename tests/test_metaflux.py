@@ -1,4 +1,4 @@
-"""MetaFlux: the meta-gradient by hand, who is the target, and prediction with a scaling of its own."""
+"""MetaFlux: the meta-gradient by hand, the target towers, and prediction with a scaling."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import xarray as xr
 from torch import Tensor
 
 import xflux
+from xflux.architectures import untrained
 from xflux.cf.schema import resolve
 from xflux.errors import DataError, ModelError, ModelFileError, XfluxWarning
 from xflux.model import FluxModel
 from xflux.networks_metaflux import MetaFluxMember, unrolled
 from xflux.training import meta
 from xflux.training.domains import entity_scaling, target_entities, tropical
-from xflux.training.settings import Settings
+from xflux.training.settings import OF_METHOD, Settings
 from xflux.training.towers import describe_inputs
 from xflux.training.windows import Batch, Tensors
 
@@ -34,7 +35,7 @@ def towers() -> xr.Dataset:
 
 
 def trained(towers: xr.Dataset, **settings: Any) -> FluxModel:
-    own = {"batch": 8, "target": "tropical", **settings}
+    own = {"batch": 8, "window": 5, "target": "tropical", **settings}
     return towers.flux.train(method="metaflux", **TINY, settings=own)
 
 
@@ -255,36 +256,29 @@ def test_a_missing_driver_is_at_its_mean() -> None:
 # --- from training to prediction ----------------------------------------------------------------
 
 
-def test_settings_are_as_published(towers: xr.Dataset) -> None:
-    model = towers.flux.train(
-        method="metaflux", members=1, epochs=1, progress=False, settings={"target": "tropical"}
-    )
-    chosen = model.settings
+def test_settings_are_as_published(published: FluxModel) -> None:
+    chosen = Settings(method="metaflux", **OF_METHOD["metaflux"])
     assert (chosen.hidden, chosen.batch, chosen.window, chosen.inner_steps) == (350, 256, 30, 2)
-    assert (chosen.learning_rate, chosen.inner_rate) == (1e-3, 1e-4)
+    assert (chosen.epochs, chosen.learning_rate, chosen.inner_rate) == (100, 1e-3, 1e-4)
     assert chosen.second_order
-    columns, width = len(model.inputs.drivers), 350
-    lstm = 4 * width * (columns + width) + 8 * width
-    expected = lstm + width * width + width + width + 1
-    names = [n for n in model.weights[0] if n.startswith("gpp.")]
-    assert sum(model.weights[0][n].size for n in names) == expected
-    assert not model.inputs.characteristics
-    assert not model.inputs.derived
+    assert (chosen.tasks, chosen.scaling) == ("domains", "entity")
+    assert not published.inputs.characteristics
+    assert not published.inputs.derived
+    member = untrained(replace(published.inputs, drivers=tuple("abcde"), required=()), chosen)
+    of_gpp = sum(p.numel() for n, p in member.named_parameters() if n.startswith("gpp."))
+    assert of_gpp == 1_246_002 / 2  # both networks of the original, with five drivers
 
 
 def test_a_seed_gives_the_same_bits(towers: xr.Dataset, published: FluxModel) -> None:
     assert trained(towers).members.data == published.members.data
-    other = towers.flux.train(
-        method="metaflux", **TINY, seed=1, settings={"batch": 8, "target": "tropical"}
-    )
+    other = trained(towers, seed=1)
     assert other.members.data != published.members.data
 
 
 def test_epochs_are_not_chosen_but_as_published(towers: xr.Dataset) -> None:
-    options = {**TINY, "epochs": None, "members": 1, "hidden": 2}
-    model = towers.flux.train(
-        method="metaflux", **options, settings={"batch": 2, "target": "tropical", "inner_steps": 1}
-    )
+    options = {**TINY, "epochs": None, "members": 1, "hidden": 4}
+    small = {"batch": 8, "window": 3, "target": "tropical", "inner_steps": 1}
+    model = towers.flux.train(method="metaflux", **options, settings=small)
     assert model.settings.epochs == 100
     assert not model.card["validation_loss"]
     losses = model.card["training_loss"][0]

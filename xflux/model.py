@@ -362,6 +362,10 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
             f"the model's weights take {taken} inputs, its description names {width}; or they "
             f"are not of {hidden} hidden units, as it says"
         )
+    if lstm == "gpp.lstm" and float(weights["by_entity"][0]) != (
+        model.settings.scaling == "entity"
+    ):
+        raise ModelFileError("the model's weights are not of the scaling that it says")
     with torch.device("meta"):
         member = untrained(inputs, model.settings)
     expected = {name: tuple(tensor.shape) for name, tensor in member.state_dict().items()}

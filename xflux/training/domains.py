@@ -112,10 +112,11 @@ def entity_scaling(drivers: Mapping[str, Array], inputs: Inputs) -> Array:
     for name in inputs.drivers:
         values = drivers[name].astype(np.float64)
         there = np.isfinite(values)
-        count = np.maximum(there.sum(axis=1), 1)
-        mean.append(np.where(there, values, 0.0).sum(axis=1) / count)
+        count = there.sum(axis=1)
+        total = np.where(there, values, 0.0).sum(axis=1)
+        mean.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
         error = np.where(there, values - mean[-1][:, None], 0.0)
-        spread.append(np.sqrt(np.square(error).sum(axis=1) / count))
+        spread.append(np.sqrt(np.square(error).sum(axis=1) / np.maximum(count, 1)))
     return normalised_scaling(np.stack(mean, axis=-1), np.stack(spread, axis=-1), inputs)
 
 
