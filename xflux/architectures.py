@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-from xflux import networks, networks_metaflux
+from xflux import networks, networks_metaflux, networks_tam_rl
 from xflux.features import Inputs
 from xflux.networks import Member
 from xflux.networks_metaflux import MetaFluxMember
+from xflux.networks_tam_rl import ModulatedMember
 from xflux.training.settings import SPANS, Settings
 
 
@@ -24,23 +25,28 @@ def untrained(inputs: Inputs, settings: Settings) -> nn.Module:
         return MetaFluxMember(
             len(inputs.drivers), flags, settings.hidden, by_entity=settings.scaling == "entity"
         )
-    return Member(
-        inputs.width,
-        len(inputs.drivers),
-        inputs.characteristic_width,
-        settings.hidden,
-        spans=SPANS[inputs.time_step],
-        dropout=settings.dropout,
-    )
+    columns = (inputs.width, len(inputs.drivers), inputs.characteristic_width)
+    spans, dropout = SPANS[inputs.time_step], settings.dropout
+    if settings.method == "tam-rl":
+        return ModulatedMember(
+            *columns, settings.hidden, spans=spans, dropout=dropout,
+            code=settings.code, features=settings.features,
+        )  # fmt: skip
+    return Member(*columns, settings.hidden, spans=spans, dropout=dropout)
 
 
 def method_of(names: Iterable[str]) -> str:
     """The method to which weights of these names belong."""
-    return "metaflux" if "gpp.inner.weight" in names else "ct-lstm"
+    if "gpp.inner.weight" in names:
+        return "metaflux"
+    return "tam-rl" if "log_ridge" in names else "ct-lstm"
 
 
 def from_weights(weights: Mapping[str, Tensor]) -> nn.Module:
     """A member with given weights; its sizes follow from their shapes."""
-    if method_of(weights) == "metaflux":
-        return networks_metaflux.from_weights(weights)
-    return networks.from_weights(weights)
+    of_method = {
+        "metaflux": networks_metaflux.from_weights,
+        "tam-rl": networks_tam_rl.from_weights,
+        "ct-lstm": networks.from_weights,
+    }
+    return of_method[method_of(weights)](weights)

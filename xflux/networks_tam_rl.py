@@ -280,7 +280,9 @@ class ModulatedMember(nn.Module):
         rows = rows * known.flatten(1, 3).unsqueeze(-1)
         ridge = torch.exp(self.log_ridge) * torch.eye(rows.shape[-1], device=rows.device)
         square = rows.transpose(1, 2) @ rows + ridge
-        return torch.linalg.solve(square, rows.transpose(1, 2) @ error.flatten(1, 3).unsqueeze(-1)).squeeze(-1)
+        return torch.linalg.solve(
+            square, rows.transpose(1, 2) @ error.flatten(1, 3).unsqueeze(-1)
+        ).squeeze(-1)
 
 
 def from_weights(weights: Mapping[str, Tensor]) -> ModulatedMember:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from xflux.features import Inputs
-from xflux.training import meta, supervised
+from xflux.training import meta, supervised, task_aware
 from xflux.training.settings import Settings
 from xflux.training.supervised import AfterEpoch, Recipe, Weights
 from xflux.training.windows import Tensors
 
 RECIPES: dict[str, Recipe] = {
     "ct-lstm": supervised.CT_LSTM,
+    "tam-rl": task_aware.TAM_RL,
     "metaflux": meta.METAFLUX,
 }
 

@@ -33,6 +33,9 @@ OF_METHOD: dict[str, dict[str, Any]] = {
 }
 """Settings that a method has of its own: those of MetaFlux are as published."""
 
+SUPPORT_WINDOW = {"daily": 30, "monthly": 6}
+"""Steps of a support window of TAM-RL, by time step."""
+
 FEW_CLUSTERS = 10
 """With fewer clusters of towers, spatial validation says nothing and the default holds."""
 
@@ -67,6 +70,9 @@ class Settings:
         An entity with n scored steps weighs n to this power in the loss (1: each step alike).
     loss_shares : tuple of float
         Shares of GPP, Reco and NEE in the loss.
+    code, features, support : int
+        Of ``"tam-rl"``: units of the code that an encoder makes of the support, features for each
+        flux whose coefficients the fluxes of the support give, and most windows in a support.
     tasks : str
         Of ``"metaflux"``. ``"domains"``, as published: support windows from base towers, query
         windows from target towers. ``"towers"``, as in MAML: a tower is a task, with support and
@@ -101,6 +107,9 @@ class Settings:
     driver_dropout: float = 0.05
     entity_power: float = 0.5
     loss_shares: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    code: int = 8
+    features: int = 16
+    support: int = 16
     tasks: str = "domains"
     scaling: str = "entity"
     target: str = ""
@@ -151,6 +160,9 @@ _AT_LEAST = {
     "driver_offset": 0.0,
     "characteristic_noise": 0.0,
     "entity_power": 0.0,
+    "code": 1,
+    "features": 1,
+    "support": 1,
     "inner_steps": 1,
     "inner_rate": 0.0,
 }

@@ -131,15 +131,22 @@ def gather(tensors: Tensors, windows: npt.NDArray[np.int64]) -> Batch:
     )
 
 
-def disturb(
-    batch: Batch, inputs: Inputs, settings: Settings, generator: np.random.Generator
-) -> Batch:
-    """Make towers harder to recognise, and drivers harder to lean on.
+class Shift(NamedTuple):
+    """A disturbance of the drivers of B windows: offsets (B, 1, W), and 0 for what is taken away."""
 
-    Each driver of a window gets a constant random offset; numeric characteristics get noise,
-    categories are hidden in a share of the windows; groups of optional drivers are taken away.
-    """
-    count = len(batch.drivers)
+    offset: npt.NDArray[np.float32]
+    keep: npt.NDArray[np.float32]
+
+    def on(self, drivers: Tensor, inputs: Inputs) -> Tensor:
+        """Disturb drivers, (B, L, W)."""
+        moved = drivers + _absent_stay_zero(drivers, inputs, self.offset)
+        return moved * torch.from_numpy(self.keep).to(drivers.device)
+
+
+def draw_shift(
+    count: int, inputs: Inputs, settings: Settings, generator: np.random.Generator
+) -> Shift:
+    """Draw offsets of all drivers, and groups of optional drivers to take away."""
     offset = np.zeros((count, 1, inputs.width), dtype=np.float32)
     width = len(inputs.drivers)
     offset[..., :width] = generator.normal(0.0, settings.driver_offset, (count, 1, width))
@@ -149,9 +156,26 @@ def disturb(
         for name in set(group) & set(inputs.optional):
             for column in inputs.columns_of(name):
                 keep[gone, :, column] = 0.0
-    drivers = batch.drivers + _absent_stay_zero(batch.drivers, inputs, offset)
+    return Shift(offset, keep)
+
+
+def disturb(
+    batch: Batch,
+    inputs: Inputs,
+    settings: Settings,
+    generator: np.random.Generator,
+    *,
+    shift: Shift | None = None,
+) -> Batch:
+    """Make towers harder to recognise, and drivers harder to lean on.
+
+    Each driver of a window gets a constant random offset; numeric characteristics get noise,
+    categories are hidden in a share of the windows; groups of optional drivers are taken away.
+    ``shift`` is drawn where it is not given.
+    """
+    shift = shift or draw_shift(len(batch.drivers), inputs, settings, generator)
     return batch._replace(
-        drivers=drivers * torch.from_numpy(keep).to(drivers.device),
+        drivers=shift.on(batch.drivers, inputs),
         characteristics=_noisy(batch.characteristics, inputs, settings, generator),
     )
 
