@@ -88,6 +88,7 @@ class FluxModel:
         device: str = "cpu",
         initial_state: xr.Dataset | None = None,
         keep_state: bool = False,
+        support: xr.Dataset | str | None = None,
     ) -> tuple[xr.Dataset, xr.Dataset | None]:
         """Predict from a state, and to a state; see `xflux.prediction.inference.predict`."""
         return inference.predict(
@@ -101,6 +102,7 @@ class FluxModel:
             device=device,
             initial_state=initial_state,
             keep_state=keep_state,
+            support=support,
         )
 
     def _source(self) -> str:

@@ -26,6 +26,7 @@ class Predicting(Understanding):
         characteristics: xr.Dataset | None = ...,
         tolerance: float | None = ...,
         device: str = ...,
+        support: xr.Dataset | Literal["drivers", "none"] | None = ...,
         initial_state: xr.Dataset | None = ...,
         return_state: Literal[False] = ...,
         variables: Mapping[str, str] | None = ...,
@@ -42,6 +43,7 @@ class Predicting(Understanding):
         characteristics: xr.Dataset | None = ...,
         tolerance: float | None = ...,
         device: str = ...,
+        support: xr.Dataset | Literal["drivers", "none"] | None = ...,
         initial_state: xr.Dataset | None = ...,
         return_state: Literal[True],
         variables: Mapping[str, str] | None = ...,
@@ -57,6 +59,7 @@ class Predicting(Understanding):
         characteristics: xr.Dataset | None = None,
         tolerance: float | None = None,
         device: str = "cpu",
+        support: xr.Dataset | Literal["drivers", "none"] | None = None,
         initial_state: xr.Dataset | None = None,
         return_state: bool = False,
         variables: Mapping[str, str] | None = None,
@@ -78,6 +81,11 @@ class Predicting(Understanding):
             Coordinates of ``characteristics`` that differ by no more are the same place.
         device : str
             ``"cpu"`` or ``"cuda"``.
+        support : xr.Dataset, "drivers" or "none", optional
+            For models of TAM-RL: a Dataset of the same entities at other times, with drivers and
+            some fluxes (steps of NEE_QC below 0.5 are left out). By default ``"drivers"``: those
+            of this Dataset itself, without fluxes; ``"none"`` takes nothing for known. What it
+            says goes along in the state.
         initial_state : xr.Dataset, optional
             The state that an earlier prediction returned, which ended one step before this Dataset
             begins: the numbers are those of one run over both. One step is then enough.
@@ -132,6 +140,7 @@ class Predicting(Understanding):
             schema,
             members=members,
             device=device,
+            support=support,
             initial_state=initial_state,
             keep_state=return_state,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,14 @@ class Plan:
     device: str
 
 
+class Segment(NamedTuple):
+    """An unbroken part of a support: its first step, its end, and where its windows begin."""
+
+    start: int
+    end: int
+    first: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """All that every block of a prediction needs, the same for all of them.
@@ -75,6 +84,8 @@ class Task:
     weights : Members
     days, fraction : numpy.ndarray
         Shape (T,): length of each step in days, and its position in the year.
+    segments : tuple of Segment
+        Of a support; none for a prediction.
     """
 
     plan: Plan
@@ -82,6 +93,7 @@ class Task:
     weights: Members
     days: npt.NDArray[np.float64]
     fraction: Array
+    segments: tuple[Segment, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

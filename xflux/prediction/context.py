@@ -1,7 +1,8 @@
 """What some models know of an entity before they run over its series: its context.
 
 MetaFlux as published scales the drivers of an entity by the mean and spread of their own series, so
-it must have seen all of it first. The context is computed once for each entity, before the stream.
+it must have seen all of it first. TAM-RL encodes what is known from other times, its support
+(`xflux.prediction.support`). The context is computed once for each entity, before the stream.
 It enters the network as constant columns beside the characteristics, and goes along in the state,
 so that chunks of time and a restart change no number.
 """
@@ -70,6 +71,10 @@ def eager(task: Task, drivers: Sequence[xr.Variable], statics: Sequence[xr.Varia
 
 def context_block(*arrays: npt.NDArray[np.generic], task: Task) -> Array:
     """The context of one block, from the input's own arrays, shape (entity dims..., Q)."""
+    if ensemble.sizes_of(task.weights).support:
+        from xflux.prediction.support import z_block
+
+        return z_block(arrays, task)
     plan = task.plan
     timed, _, shape = lay_out(arrays, task)
     values = canonical(plan, timed, task.days)

@@ -13,9 +13,10 @@ from xflux.errors import ModelError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from xflux.prediction.engine_metaflux import MetaFluxEngine
+    from xflux.prediction.engine_tam_rl import TamRlEngine
     from xflux.prediction.kernel import Engine
 
-    AnyEngine = Engine | MetaFluxEngine
+    AnyEngine = Engine | MetaFluxEngine | TamRlEngine
 
 Weights = Mapping[str, npt.NDArray[np.generic]]
 
@@ -24,7 +25,7 @@ class Sizes(NamedTuple):
     """Sizes of a memory: members, hidden units, spans, drivers that are averaged, and context.
 
     ``context`` counts the constant columns that the members take beside the characteristics; see
-    `xflux.prediction.context`.
+    `xflux.prediction.context`. ``support`` says that it comes from a support.
     """
 
     members: int
@@ -32,6 +33,7 @@ class Sizes(NamedTuple):
     spans: int
     averaged: int
     context: int = 0
+    support: bool = False
 
 
 def sizes(members: Sequence[Weights]) -> Sizes:
@@ -44,7 +46,18 @@ def sizes(members: Sequence[Weights]) -> Sizes:
     spans = len(first["running.spans"])
     joined = first["recurrent.lstm.weight_ih_l0"].shape[1]
     averaged = (first["direct.first.weight"].shape[1] - joined) // spans
-    return Sizes(len(members), first["recurrent.heads.weight"].shape[1], spans, averaged)
+    context = 0
+    if "log_ridge" in first:
+        one = len(first["encoder.code.bias"]) + len(first["features_recurrent.weight"])
+        context = len(members) * one
+    return Sizes(
+        len(members),
+        first["recurrent.heads.weight"].shape[1],
+        spans,
+        averaged,
+        context,
+        context > 0,
+    )
 
 
 def build(members: Sequence[Weights], width: int, device: str) -> AnyEngine:
@@ -54,7 +67,9 @@ def build(members: Sequence[Weights], width: int, device: str) -> AnyEngine:
     from xflux.architectures import from_weights
     from xflux.networks import Member
     from xflux.networks_metaflux import MetaFluxMember
+    from xflux.networks_tam_rl import ModulatedMember
     from xflux.prediction.engine_metaflux import MetaFluxEngine
+    from xflux.prediction.engine_tam_rl import TamRlEngine
     from xflux.prediction.kernel import Engine
 
     built = []
@@ -63,8 +78,11 @@ def build(members: Sequence[Weights], width: int, device: str) -> AnyEngine:
         built.append(network.to(device).eval().requires_grad_(False))
     plain = [network for network in built if isinstance(network, Member)]
     meta = [network for network in built if isinstance(network, MetaFluxMember)]
+    modulated = [network for network in built if isinstance(network, ModulatedMember)]
     if len(plain) == len(built):
         return Engine(plain, drivers=width)
     if len(meta) == len(built):
         return MetaFluxEngine(meta)
+    if len(modulated) == len(built):
+        return TamRlEngine(modulated)
     raise ModelError("the members of the ensemble are of different methods: train anew")

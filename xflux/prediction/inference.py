@@ -44,6 +44,7 @@ def predict(
     device: str = "cpu",
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
+    support: xr.Dataset | str | None = None,
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Predict GPP, Reco and NEE for every entity and step of a Dataset.
 
@@ -65,6 +66,8 @@ def predict(
         The state that an earlier prediction ended with, one step before these.
     keep_state : bool
         Give the state at the end.
+    support : xr.Dataset, "drivers" or "none", optional
+        What a model of TAM-RL knows of the entities; see `ds.flux.predict`.
 
     Returns
     -------
@@ -89,15 +92,8 @@ def predict(
     if initial_state is not None:
         initial = state.read(initial_state, ds, schema, inputs, weights)
     drivers, statics = _arrays(ds, schema, plan)
-    time = ds[schema.time]
-    task = Task(
-        plan=plan,
-        dims=(*plan.dims, *(tuple(map(str, v.dims)) for v in statics)),
-        weights=weights,
-        days=timestep.step_days(time, inputs.time_step),
-        fraction=timestep.year_fraction(time, inputs.time_step).astype(np.float32),
-    )
-    known = _context(task, drivers, statics, initial)
+    task = _task(ds, schema, plan, weights, statics)
+    known = _context(ds, schema, task, drivers, statics, initial, support)
     if known is not None:
         statics = [*statics, context.as_variable(task, known)]
         task = replace(task, dims=(*task.dims, tuple(map(str, statics[-1].dims))))
@@ -115,24 +111,71 @@ def predict(
     return out, state.to_dataset(ds, schema, inputs, weights, kept, version=version)
 
 
+def _task(
+    ds: xr.Dataset, schema: Schema, plan: Plan, weights: Members, statics: list[xr.Variable]
+) -> Task:
+    time, step = ds[schema.time], plan.inputs.time_step
+    return Task(
+        plan=plan,
+        dims=(*plan.dims, *(tuple(map(str, v.dims)) for v in statics)),
+        weights=weights,
+        days=timestep.step_days(time, step),
+        fraction=timestep.year_fraction(time, step).astype(np.float32),
+    )
+
+
 def _context(
+    ds: xr.Dataset,
+    schema: Schema,
     task: Task,
     drivers: list[xr.Variable],
     statics: list[xr.Variable],
     initial: Mapping[str, Any] | None,
+    support: xr.Dataset | str | None,
 ) -> Any:
     """What the model knows of each entity before the run, (entity dims..., Q), or None.
 
-    From the state where there is one, else from the drivers.
+    From the support that was given, else from the state where there is one, else from the drivers.
     """
-    if not sizes_of(task.weights).context:
+    sizes = sizes_of(task.weights)
+    if support is not None and not sizes.support:
+        raise ModelError(
+            "only models of TAM-RL take support=: leave it out, or train one, "
+            'model = ds.flux.train(method="tam-rl")'
+        )
+    if not sizes.context:
         return None
-    if initial is not None:
+    if initial is not None and support is None:
         return initial[state.CONTEXT]
-    context.check_whole_series(task, drivers)
+    if sizes.support:
+        ds, schema, task, drivers, statics = _supported(ds, schema, task, support)
+    else:
+        context.check_whole_series(task, drivers)
     if any(array.chunks is not None for array in drivers):
         return lazy_context(task, drivers, statics)
     return context.eager(task, drivers, statics)
+
+
+def _supported(
+    ds: xr.Dataset, schema: Schema, task: Task, support: xr.Dataset | str | None
+) -> tuple[xr.Dataset, Schema, Task, list[xr.Variable], list[xr.Variable]]:
+    """The task that encodes a support, and its arrays."""
+    from xflux.prediction import support as supports
+
+    inputs = task.plan.inputs
+    fluxes = support is not None and not isinstance(support, str)
+    if fluxes:
+        ds = supports.beside(support, ds, schema, inputs)
+        schema = supports.understood(ds, inputs)
+        segments = supports.whole(ds.sizes[schema.time_dim])
+    else:
+        ds, segments = supports.of_drivers(ds, schema, inputs, support)
+    plan = _plan(ds, schema, inputs, False, task.plan.device)
+    plan = supports.with_fluxes(plan, ds, schema) if fluxes else plan
+    plan = replace(plan, layout=(*task.plan.layout[:-1], str(schema.time_dim)))
+    drivers, statics = _arrays(ds, schema, plan)
+    encoding = replace(_task(ds, schema, plan, task.weights, statics), segments=segments)
+    return ds, schema, encoding, drivers, statics
 
 
 def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str) -> Plan:

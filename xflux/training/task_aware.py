@@ -177,9 +177,8 @@ def take(
     spans = len(SPANS[inputs.time_step])
     keep = torch.from_numpy(shift.keep).to(device)[:, None, :, :width].repeat(1, 1, 1, spans)
     there = (first >= 0).float().unsqueeze(-1).expand(-1, -1, length)
-    early = (
-        torch.arange(length, device=device) < torch.from_numpy(drawn.labelled).to(device)[:, None]
-    )
+    labelled = torch.from_numpy(drawn.labelled).to(device)
+    early = torch.arange(length, device=device) < labelled[:, None]
     known = (tensors.weight[row, step] > 0) * there.unsqueeze(-1) * early[:, None, :, None]
     return Support(
         drivers=flat,

@@ -132,7 +132,7 @@ def gather(tensors: Tensors, windows: npt.NDArray[np.int64]) -> Batch:
 
 
 class Shift(NamedTuple):
-    """A disturbance of the drivers of B windows: offsets (B, 1, W), and 0 for what is taken away."""
+    """A disturbance of the drivers of B windows: offsets, and 0 for what is gone, (B, 1, W)."""
 
     offset: npt.NDArray[np.float32]
     keep: npt.NDArray[np.float32]

@@ -1,0 +1,102 @@
+"""TAM-RL over a tile of series: the engine of its members, beside `xflux.prediction.kernel`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xflux.errors import ModelError
+from xflux.networks import STRIDE
+from xflux.networks_tam_rl import ModulatedMember, Support
+from xflux.prediction.kernel import Memory
+
+
+class TamRlEngine:
+    """The members of a TAM-RL ensemble, made ready to predict and to encode supports.
+
+    The same numbers as `xflux.networks_tam_rl.ModulatedMember`. The columns of characteristics end
+    with the z of each member, one after the other.
+
+    Parameters
+    ----------
+    members : sequence of ModulatedMember
+        On the device on which they are to run.
+
+    Attributes
+    ----------
+    device : torch.device
+    stride : int
+        Steps that `advance` takes at most.
+
+    Raises
+    ------
+    ModelError
+        Members take running means over different spans.
+    """
+
+    def __init__(self, members: Sequence[ModulatedMember]) -> None:
+        first = members[0].running
+        if any(not torch.equal(member.running.spans, first.spans) for member in members):
+            raise ModelError("the members take running means over different spans: train anew")
+        self.device, self.stride = first.kernel.device, STRIDE
+        self.members, self.running = list(members), first
+        self.width = sum(member.width for member in members)
+        self.decay = torch.exp(-1.0 / first.spans.double())
+        self.lstms = [_time_first(member) for member in members]
+
+    def advance(
+        self, drivers: Tensor, characteristics: Tensor, memory: Memory, run: Tensor
+    ) -> tuple[Tensor, Memory]:
+        """Go on by up to `stride` steps; see `xflux.prediction.kernel.Engine.advance`."""
+        steps, count, _ = drivers.shape
+        fixed, z = characteristics[:, : -self.width], characteristics[:, -self.width :]
+        repeated = fixed.expand(steps, -1, -1)
+        joined = torch.cat([drivers, repeated], dim=-1)
+        averaged = drivers[..., : self.members[0].averaged]
+        means, sums = self._means(averaged, memory.sums, run)
+        seen = torch.cat([drivers, means, repeated], dim=-1)
+        fluxes = drivers.new_empty(len(self.members), steps, count, 2)
+        hidden, cell = torch.empty_like(memory.hidden), torch.empty_like(memory.cell)
+        for m, (member, own) in enumerate(zip(self.members, self._split(z), strict=True)):
+            here = slice(m, m + 1)
+            out, (hidden[here], cell[here]) = self.lstms[m](
+                joined, (memory.hidden[here], memory.cell[here])
+            )
+            inner = functional.silu(member.direct.first(seen))
+            inner = functional.silu(member.direct.second(inner))
+            both = [
+                functional.softplus(torch.einsum("tbh,bkh->tbk", units, weight) + bias)
+                for units, (weight, bias) in zip((out, inner), member.heads(own), strict=True)
+            ]
+            fluxes[m] = (both[0] + both[1]) * (0.5 * member.spread[:2])
+        return fluxes, Memory(hidden, cell, sums)
+
+    def encode(self, support: Support, characteristics: Tensor) -> Tensor:
+        """The z of every member, one after the other, (B, the sum of Z)."""
+        return torch.cat([m.encode(support, characteristics) for m in self.members], dim=-1)
+
+    def _split(self, z: Tensor) -> tuple[Tensor, ...]:
+        return z.split([member.width for member in self.members], dim=-1)
+
+    def _means(self, drivers: Tensor, sums: Tensor, run: Tensor) -> tuple[Tensor, Tensor]:
+        """Running means (T, B, S * A) of (T, B, A), and their sums at the end, (B, S, A)."""
+        steps = len(drivers)
+        kernel, fade = self.running.kernel[:, :steps, :steps], self.running.fade[:, :steps]
+        total = torch.einsum("sij,jba->siba", kernel, drivers)
+        total = total + fade[:, :, None, None] * sums.transpose(0, 1).unsqueeze(1)
+        before = (1.0 - self.decay[:, None] ** run).float()
+        ones = kernel.sum(-1)[:, :, None] + fade[:, :, None] * before[:, None, :]
+        means = (total / ones.unsqueeze(-1)).permute(1, 2, 0, 3).flatten(2)
+        return means, total[:, -1].transpose(0, 1)
+
+
+def _time_first(member: ModulatedMember) -> nn.LSTM:
+    """The LSTM of a member, but with time as the first dimension."""
+    own = member.recurrent.lstm
+    with torch.random.fork_rng(devices=()):  # the first weights are random, and thrown away
+        lstm = nn.LSTM(own.input_size, own.hidden_size)
+    lstm.load_state_dict(own.state_dict())
+    return lstm.to(member.spread.device).eval().requires_grad_(False)
