@@ -163,15 +163,15 @@ def _supported(
     from xflux.prediction import support as supports
 
     inputs = task.plan.inputs
-    fluxes = support is not None and not isinstance(support, str)
-    if fluxes:
+    if support is None or isinstance(support, str):
+        ds, segments = supports.of_drivers(ds, schema, inputs, support)
+        plan = _plan(ds, schema, inputs, False, task.plan.device)
+    else:
         ds = supports.beside(support, ds, schema, inputs)
         schema = supports.understood(ds, inputs)
         segments = supports.whole(ds.sizes[schema.time_dim])
-    else:
-        ds, segments = supports.of_drivers(ds, schema, inputs, support)
-    plan = _plan(ds, schema, inputs, False, task.plan.device)
-    plan = supports.with_fluxes(plan, ds, schema) if fluxes else plan
+        plan = _plan(ds, schema, inputs, False, task.plan.device)
+        plan = supports.with_fluxes(plan, ds, schema)
     plan = replace(plan, layout=(*task.plan.layout[:-1], str(schema.time_dim)))
     drivers, statics = _arrays(ds, schema, plan)
     encoding = replace(_task(ds, schema, plan, task.weights, statics), segments=segments)
