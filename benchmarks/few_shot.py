@@ -6,8 +6,8 @@ for this comparison, beside CT-LSTM on the same folds::
     python benchmarks/few_shot.py --data ../shared/data --members 1 --folds 0 1 2
 
 A support is of one random year of a tower, and scored are its other years: 7, 30 or 90 days in a
-row from a random day on, 90 days spread over the year (8 of every 30), or the year. Towers with less
-than 200 days of fluxes in each of two years are left out there. Printed: mean over towers of RMSE
+row from a random day on, 90 days spread over the year (8 of every 30), or the year. Towers that
+have no two years with 200 days of fluxes are left out there. Printed: mean over towers of RMSE
 (g m-2 d-1), and paired differences with 95 % intervals by bootstrap over clusters. Models and
 predictions are kept, so an interrupted run goes on where it was.
 """
@@ -63,7 +63,7 @@ def days_of(budget: str, days: np.ndarray, start: int) -> np.ndarray:
 
 
 def draw_years(observed: xr.Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A support year of each tower, -1 where it has none, and the first of its days that is known."""
+    """A support year of each tower, -1 where it has none, and the first day that is known."""
     year, known = observed.time.dt.year.values, np.isfinite(observed.GPP.transpose("site", "time"))
     chosen, start = np.full(observed.sizes["site"], -1), np.zeros(observed.sizes["site"], int)
     for i, row in enumerate(known.values):

@@ -289,6 +289,7 @@ def test_quality_and_entities_without_fluxes(
     np.testing.assert_allclose(found.GPP[1:], known.GPP[1:], rtol=0, atol=2e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*has classes that the model has not seen")
 def test_a_grid_and_a_single_series(model: FluxModel) -> None:
     grid = xflux.datasets.load("simulated-grid", shape=(6, 12), years=1)
     found = grid.flux.predict(model)
@@ -311,7 +312,9 @@ def test_windows_of_history() -> None:
     assert windows[0][0] == 0
     assert windows[-1][-1] > 365 * 20 - 31
     before = [index[s.start : s.start + s.first] for s in segments[1:]]
-    assert all((b == np.arange(w[0] - 90, w[0])).all() for b, w in zip(before, windows[1:]))
+    assert all(
+        (b == np.arange(w[0] - 90, w[0])).all() for b, w in zip(before, windows[1:], strict=True)
+    )
     assert history(29, "daily") == (pytest.approx([]), ())
 
 
@@ -355,8 +358,8 @@ def scaled_towers(count: int, seed: int) -> xr.Dataset:
 def test_few_fluxes_tell_the_scale_of_a_tower() -> None:
     train, test = scaled_towers(40, 1), scaled_towers(12, 2)
     model = train.flux.train(
-        method="tam-rl", members=1, epochs=30, hidden=16, progress=False, device="cpu",
-        settings={"features": 4},
+        method="tam-rl", members=1, epochs=40, hidden=16, progress=False, device="cpu",
+        settings={"features": 4, "window": 12, "spin_up": 6, "learning_rate": 5e-3},
     )  # fmt: skip
     few, later = test.isel(time=slice(0, 12)), test.isel(time=slice(12, None))
     rmse = {}
@@ -365,4 +368,4 @@ def test_few_fluxes_tell_the_scale_of_a_tower() -> None:
         rmse[name] = later.flux.evaluate(predicted).rmse_mean
     for target in ("GPP", "Reco"):
         zero, known = (float(rmse[name].sel(target=target)) for name in ("none", "few"))
-        assert known < 0.8 * zero, (target, zero, known)
+        assert known < 0.6 * zero, (target, zero, known)
