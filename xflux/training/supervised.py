@@ -119,9 +119,14 @@ class Recipe(NamedTuple):
     schedule: Callable[[float, float], float] = learning_rate
 
 
+def build_network(inputs: Inputs, settings: Settings) -> nn.Module:
+    """An untrained member."""
+    return untrained(inputs, settings)
+
+
 def with_spread(tensors: Tensors, inputs: Inputs, settings: Settings) -> nn.Module:
     """An untrained member whose heads are in units of the spread of these targets."""
-    network = untrained(inputs, settings)
+    network = build_network(inputs, settings)
     spread = network.get_buffer("spread")
     spread.copy_(target_spread(tensors)[: len(spread)])
     return network
