@@ -65,11 +65,11 @@ def eager(task: Task, drivers: Sequence[xr.Variable], statics: Sequence[xr.Varia
             np.asarray(v.isel({d: s for d, s in pick.items() if d in v.dims}).values)
             for v in (*drivers, *statics)
         ]
-        whole[pick[dims[0]] if dims else ...] = context_block(*arrays, task=task)
+        whole[pick[dims[0]] if dims else ...] = context_block(arrays, task)
     return whole
 
 
-def context_block(*arrays: npt.NDArray[np.generic], task: Task) -> Array:
+def context_block(arrays: Sequence[npt.NDArray[np.generic]], task: Task) -> Array:
     """The context of one block, from the input's own arrays, shape (entity dims..., Q)."""
     if ensemble.sizes_of(task.weights).support:
         from xflux.prediction.support import z_block

@@ -98,7 +98,7 @@ def context(task: Task, drivers: Sequence[xr.Variable], statics: Sequence[xr.Var
         pairs += [array, tuple(axes.index(dim) for dim in names)]
     width = ensemble.sizes_of(task.weights).context
     return da.blockwise(
-        context_block,
+        _whole_context,
         (*range(len(axes) - 1), len(axes)),
         *pairs,
         new_axes={len(axes): width},
@@ -291,6 +291,11 @@ def state_sizes(task: Task) -> dict[str, int]:
 def _whole_block(*arrays: npt.NDArray[np.generic], task: Task) -> list[Array]:
     """What a task of whole series calls: dask passes the arrays one by one."""
     return predict_block(arrays, task=task)[0]
+
+
+def _whole_context(*arrays: npt.NDArray[np.generic], task: Task) -> Array:
+    """What a task of the context calls."""
+    return context_block(arrays, task)
 
 
 def _next_block(

@@ -8,7 +8,7 @@ numbers for any chunks.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -152,7 +152,7 @@ def of_drivers(
     return ds.isel({schema.time_dim: index}), segments
 
 
-def z_block(arrays: tuple[npt.NDArray[np.generic], ...], task: Task) -> Array:
+def z_block(arrays: Sequence[npt.NDArray[np.generic]], task: Task) -> Array:
     """The z of every member for one block of a support, shape (entity dims..., Q)."""
     plan = task.plan
     timed, fixed, shape = lay_out(arrays, task)
