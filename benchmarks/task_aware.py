@@ -3,7 +3,7 @@
 Every tower is predicted by models that saw neither it nor any tower within 30 km, on folds drawn
 for this comparison, beside CT-LSTM on the same folds::
 
-    python benchmarks/few_shot.py --data ../shared/data --members 1 --folds 0 1 2
+    python benchmarks/task_aware.py --data ../shared/data --members 1 --folds 0 1 2
 
 A support is of one random year of a tower, and scored are its other years: 7, 30 or 90 days in a
 row from a random day on, 90 days spread over the year (8 of every 30), or the year. Towers that
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--draw-of-folds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("output/few_shot"))
+    parser.add_argument("--output", type=Path, default=Path("output/task_aware"))
     args = parser.parse_args()
     warnings.filterwarnings("ignore", category=xflux.XfluxWarning)
 
