@@ -55,7 +55,7 @@ LAYERS = (
     ("training.members",),
     ("prediction.carried",),
     ("prediction.blocks", "prediction.state"),
-    ("prediction.streaming",),
+    ("prediction.streaming", "prediction.absent", "prediction.run"),
     ("prediction.inference",),
     ("model",),
     ("pretrained", "training.fitting"),
