@@ -72,8 +72,11 @@ def predict_to_zarr(
         Values are out of range.
     """
     _check(run, mode, chunks or {})
-    target = Unfinished(folder(store, storage_options))
-    state = None if final_state is None else Unfinished(folder(final_state, storage_options))
+    token = uuid.uuid4().hex[:12]
+    target = Unfinished(folder(store, storage_options), token)
+    state = None
+    if final_state is not None:
+        state = Unfinished(folder(final_state, storage_options), token)
     job = Job(
         task=run.task,
         cut=_cut(run, chunks or {}),
@@ -205,7 +208,7 @@ def _about(run: Run, job: Job, template: xr.Dataset) -> dict[str, str]:
 
 def _write(run: Run, job: Job, goes_on: bool, progress: bool | None) -> None:
     """Write all blocks that are not written."""
-    sources, token = Sources(run, job), uuid.uuid4().hex[:12]
+    sources, token = Sources(run, job), job.store.token
     notes = job.store.notes()
     if goes_on:
         _check_drivers(job, sources, notes, token)

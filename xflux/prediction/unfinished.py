@@ -33,6 +33,10 @@ LAST = ("zarr.json", ".zmetadata")
 """The last of the files without which a store does not open, of zarr 3 and 2."""
 
 
+_ARRAYS: dict[tuple[str, str, str], Any] = {}
+"""Arrays that this process has open."""
+
+
 class Note(NamedTuple):
     """What is known of a block that is written: its slab, whether it has land, its drivers."""
 
@@ -60,9 +64,12 @@ class Unfinished:
     ----------
     target : Folder
         The store as it will be.
+    token : str
+        Of this call: a process keeps its arrays open as long as it is the same.
     """
 
     target: Folder
+    token: str
 
     @property
     def part(self) -> Folder:
@@ -225,14 +232,24 @@ class Unfinished:
 
     def write(self, name: str, region: tuple[slice, ...], values: np.ndarray[Any, Any]) -> None:
         """Write whole chunks of an array; on a disk they are there after a crash."""
-        import zarr
-
-        options = dict(self.data.options) or None
-        array = zarr.open_array(f"{self.data}/{name}", mode="r+", storage_options=options)
+        array = self._array(name)
         array[region] = values
         if self.data.local:
             for path in _chunks(array, region):
                 _sync(Path(self.data.url, name, path))
+
+    def _array(self, name: str) -> Any:
+        """An array of the store, opened once a process."""
+        import zarr
+
+        key = (self.token, self.data.url, name)
+        if key not in _ARRAYS:
+            options = dict(self.data.options) or None
+            array = zarr.open_array(f"{self.data}/{name}", mode="r+", storage_options=options)
+            _ARRAYS.update({key: array})
+            for old in [old for old in _ARRAYS if old[0] != self.token]:
+                _ARRAYS.pop(old, None)
+        return _ARRAYS[key]
 
     def notes(self) -> dict[int, Note]:
         """The last block that is written of each tile."""
