@@ -52,6 +52,10 @@ class DownloadError(XfluxError, OSError):
     """A dataset could not be fetched or did not pass its check."""
 
 
+class WriteError(XfluxError, OSError):
+    """A store could not be written: no room, no permission, it is there already, a block failed."""
+
+
 class XfluxWarning(UserWarning):
     """Something was decided for the user that the user may want to know."""
 

@@ -95,7 +95,7 @@ class FluxModel:
             schema,
             self.inputs,
             self.members,
-            source=self._source(),
+            source=self.source,
             version=_version(),
             members=members,
             device=device,
@@ -103,7 +103,9 @@ class FluxModel:
             keep_state=keep_state,
         )
 
-    def _source(self) -> str:
+    @property
+    def source(self) -> str:
+        """What a prediction says of where it comes from."""
         count = self.card.get("towers_count", len(self.card.get("towers", ())))
         return (
             f"xflux {_version()}: {self.settings.method} ensemble of {self.settings.members} "

@@ -30,3 +30,30 @@ class Bar:
     def close(self) -> None:
         """End the bar."""
         self._bar.close()
+
+
+class StepBar:
+    """One progress bar over all blocks of a run, in entities times time steps.
+
+    Parameters
+    ----------
+    total, done : int
+        Of the run, and what an earlier one has done: it does not count for the rate.
+    unit : str
+    progress : bool, optional
+        Only on a terminal by default.
+    """
+
+    def __init__(self, total: int, done: int, unit: str, progress: bool | None) -> None:
+        hidden = None if progress is None else not progress
+        self._bar = tqdm(
+            total=total, initial=done, unit=f" {unit}", unit_scale=True, disable=hidden
+        )
+
+    def step(self, count: int) -> None:
+        """So many further."""
+        self._bar.update(count)
+
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()
