@@ -22,7 +22,7 @@ from xflux.cf.schema import Match, Schema
 from xflux.cf.variables import BY_NAME, TARGETS
 from xflux.errors import ModelError, warn
 from xflux.features import Array, Inputs, Mask
-from xflux.prediction import state
+from xflux.prediction import engines, state
 from xflux.prediction.blocks import Plan, Task, cells_at_once, predict_block, to_layout, unmasked
 from xflux.prediction.carried import VARIABLES, Dense, from_dense
 from xflux.prediction.ensemble import Members
@@ -40,6 +40,7 @@ def predict(
     version: str,
     members: bool = False,
     device: str = "cpu",
+    precision: str = "float32",
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
@@ -58,7 +59,7 @@ def predict(
         For the result's metadata.
     members : bool
         Give every member along ``realization`` in place of mean and spread.
-    device : str
+    device, precision : str
     initial_state : xr.Dataset, optional
         The state that an earlier prediction ended with, one step before these.
     keep_state : bool
@@ -80,7 +81,8 @@ def predict(
             "members=True gives the members along 'realization', which the Dataset has already: "
             'ds = ds.rename(realization="run")'
         )
-    plan = _plan(ds, schema, inputs, members, device)
+    engines.choose(device, precision)  # refuses what there is not before anything is computed
+    plan = _plan(ds, schema, inputs, members, device, precision)
     initial = None
     if initial_state is not None or keep_state:
         state.check_names(ds, schema)
@@ -107,7 +109,9 @@ def predict(
     return out, state.to_dataset(ds, schema, inputs, weights, kept, version=version)
 
 
-def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str) -> Plan:
+def _plan(
+    ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str, precision: str
+) -> Plan:
     present = tuple(name for name in inputs.drivers if name in schema.drivers)
     known = [
         c.name
@@ -143,6 +147,7 @@ def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device:
         derived=derived,
         members=members,
         device=device,
+        precision=precision,
     )
 
 
