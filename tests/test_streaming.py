@@ -13,7 +13,6 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from gappy import DRIVERS, assert_close, cuts, gappy_world
 from hypothesis import given, settings
@@ -24,10 +23,8 @@ from xflux import features
 from xflux.errors import DataError, ModelError, SchemaError
 from xflux.features import Assembled
 from xflux.model import FluxModel
-from xflux.networks import Member
 from xflux.prediction import ensemble
 from xflux.prediction.ensemble import Members
-from xflux.prediction.kernel import Engine, Memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*predicted without it there")
 
@@ -485,38 +482,7 @@ def test_the_input_stays_as_it_was(
     xr.testing.assert_identical(state, kept)
 
 
-# --- the fast way and the reference -----------------------------------------------------------
-
-
-@settings(max_examples=10)
-@given(seed=st.integers(0, 1000), steps=st.integers(1, 64), seen=st.integers(0, 400))
-def test_the_engine_equals_the_members(seed: int, steps: int, seen: int) -> None:
-    torch.manual_seed(seed)
-    spans = (3.0, 30.0)
-    members = [Member(5, 3, 4, 8, spans=spans).eval().requires_grad_(False) for _ in range(2)]
-    earlier, drivers = torch.randn(3, seen, 5), torch.randn(3, steps, 5)
-    fixed = torch.randn(3, 4)
-    engine = Engine(members, drivers=5)
-    memory = Memory(torch.zeros(2, 3, 8), torch.zeros(2, 3, 8), torch.zeros(3, 2, 3))
-    run = torch.zeros(3, dtype=torch.float64)
-    with torch.inference_mode():
-        for first in range(0, seen, 64):
-            part = earlier[:, first : first + 64].transpose(0, 1)
-            _, memory = engine.advance(part, fixed, memory, run + first)
-        found, end = engine.advance(drivers.transpose(0, 1), fixed, memory, run + seen)
-        for m, member in enumerate(members):
-            state = member(earlier, fixed)[1] if seen else None
-            fluxes, after = member(drivers, fixed, state)
-            wanted = fluxes.mean(dim=0).transpose(0, 1)
-            torch.testing.assert_close(found[m], wanted, rtol=0, atol=3e-6)
-            torch.testing.assert_close(end.hidden[m], after.hidden[0], rtol=0, atol=3e-6)
-            torch.testing.assert_close(end.sums, after.sums, rtol=0, atol=3e-6)
-
-
-def test_members_with_different_spans_are_refused() -> None:
-    members = [Member(5, 3, 4, 8, spans=spans) for spans in ((3.0, 7.0), (3.0, 8.0))]
-    with pytest.raises(ModelError, match="different spans"):
-        Engine(members, drivers=5)
+# --- stretches together and alone -------------------------------------------------------------
 
 
 @given(data=st.data())

@@ -86,6 +86,7 @@ class FluxModel:
         *,
         members: bool = False,
         device: str = "cpu",
+        precision: str = "float32",
         initial_state: xr.Dataset | None = None,
         keep_state: bool = False,
     ) -> tuple[xr.Dataset, xr.Dataset | None]:
@@ -99,6 +100,7 @@ class FluxModel:
             version=_version(),
             members=members,
             device=device,
+            precision=precision,
             initial_state=initial_state,
             keep_state=keep_state,
         )

@@ -36,6 +36,7 @@ def predict(
     version: str,
     members: bool = False,
     device: str = "cpu",
+    precision: str = "float32",
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
@@ -43,7 +44,8 @@ def predict(
 
     Parameters
     ----------
-    ds, schema, inputs, weights, source, version, members, device, initial_state, keep_state
+    ds, schema, inputs, weights, source, version, members, device, precision, initial_state,
+    keep_state
         As `prepare` takes them.
 
     Returns
@@ -66,6 +68,7 @@ def predict(
         version=version,
         members=members,
         device=device,
+        precision=precision,
         initial_state=initial_state,
         keep_state=keep_state,
     )

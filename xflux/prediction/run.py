@@ -19,7 +19,7 @@ from xflux.cf.schema import Match, Schema
 from xflux.cf.variables import BY_NAME, TARGETS
 from xflux.errors import ModelError, warn
 from xflux.features import Inputs
-from xflux.prediction import state
+from xflux.prediction import engines, state
 from xflux.prediction.blocks import Plan, Task
 from xflux.prediction.ensemble import Members
 from xflux.training.towers import to_step, warn_derived
@@ -88,6 +88,7 @@ def prepare(
     version: str,
     members: bool = False,
     device: str = "cpu",
+    precision: str = "float32",
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
 ) -> Run:
@@ -106,7 +107,7 @@ def prepare(
         For the result's metadata.
     members : bool
         Give every member along ``realization`` in place of mean and spread.
-    device : str
+    device, precision : str
     initial_state : xr.Dataset, optional
         The state that an earlier prediction ended with, one step before these.
     keep_state : bool
@@ -121,7 +122,8 @@ def prepare(
             "members=True gives the members along 'realization', which the Dataset has already: "
             'ds = ds.rename(realization="run")'
         )
-    plan = _plan(ds, schema, inputs, members, device)
+    engines.choose(device, precision)  # refuses what there is not before anything is computed
+    plan = _plan(ds, schema, inputs, members, device, precision)
     initial = None
     if initial_state is not None or keep_state:
         state.check_names(ds, schema)
@@ -148,7 +150,9 @@ def prepare(
     )
 
 
-def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str) -> Plan:
+def _plan(
+    ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str, precision: str
+) -> Plan:
     present = tuple(name for name in inputs.drivers if name in schema.drivers)
     known = [
         c.name
@@ -184,6 +188,7 @@ def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device:
         derived=derived,
         members=members,
         device=device,
+        precision=precision,
     )
 
 
