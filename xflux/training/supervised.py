@@ -13,7 +13,7 @@ from torch import Tensor
 from xflux import features
 from xflux.errors import TrainingDiverged
 from xflux.features import Inputs
-from xflux.networks import Member
+from xflux.networks import Member, Steps, pick
 from xflux.training.checkpoint import restore
 from xflux.training.losses import multi_loss
 from xflux.training.settings import SPANS, Settings
@@ -146,7 +146,10 @@ def train_member(
     spread = target_spread(tensors)
     network.spread.copy_(spread[:2])
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        network.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=device.type == "cpu",
     )
     if kept:
         restore(network, optimiser, kept)
@@ -186,9 +189,11 @@ def _one_epoch(
         done = (number + i / per_epoch) / settings.epochs
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(min(done, 1.0), settings.learning_rate)
-        both, _ = network(batch.drivers, batch.characteristics)
+        steps = Steps.where(batch.scored)
+        both, _ = network(batch.drivers, batch.characteristics, steps=steps)
+        observed, weight = pick(batch.targets, steps), pick(batch.weight, steps)
         loss = torch.stack([
-            multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
+            multi_loss(predicted, observed, weight, spread, settings.loss_shares)
             for predicted in both
         ]).mean()  # fmt: skip
         optimiser.zero_grad(set_to_none=True)
