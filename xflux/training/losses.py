@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 
-def masked_mean_square(
-    error: Tensor, weight: Tensor, dim: tuple[int, ...] | None = None
-) -> Tensor:
+def masked_mean_square(error: Tensor, weight: Tensor, dim: tuple[int, ...] | None = None) -> Tensor:
     """Weighted mean of squared errors where the weight is positive.
 
     Parameters
