@@ -16,7 +16,7 @@ from xflux.progress import Bar
 from xflux.skill.clusters import clusters
 from xflux.training.checkpoint import Checkpoint, Reached, fingerprint
 from xflux.training.jobs import Job, Report, Runner, run_job
-from xflux.training.processes import Crew, choose_processes, expected_seconds
+from xflux.training.processes import choose_processes, crew, expected_seconds
 from xflux.training.settings import FEW_CLUSTERS, Settings
 from xflux.training.supervised import Weights, to_tensors
 from xflux.training.towers import Towers
@@ -168,8 +168,8 @@ class _Training:
 def _runner(tensors: Tensors, inputs: Inputs, kept: Checkpoint, processes: int) -> Iterator[Runner]:
     """What trains: processes of their own, or this one."""
     if processes:
-        with Crew(processes, tensors, inputs, kept.path) as crew:
-            yield crew.run
+        with crew(processes, tensors, inputs, kept.path) as there:
+            yield there
         return
 
     def here(jobs: Iterable[Job], reached: Mapping[str, Reached], report: Report) -> None:

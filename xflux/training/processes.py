@@ -9,6 +9,7 @@ given back to the system and asked for anew.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import queue
@@ -18,11 +19,9 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 import torch
 from dask.system import cpu_count
@@ -30,7 +29,7 @@ from dask.system import cpu_count
 from xflux.errors import ModelError, TrainingStopped
 from xflux.features import Inputs
 from xflux.training.checkpoint import Reached
-from xflux.training.jobs import Job, Report
+from xflux.training.jobs import Job, Report, Runner
 from xflux.training.settings import Settings
 from xflux.training.windows import Tensors, batches_in_epoch
 from xflux.training.worker import write_tensors
@@ -106,48 +105,8 @@ def environment() -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _Child:
-    """A process, and the file that it writes its complaints to."""
-
-    process: subprocess.Popen[bytes]
-    complaints: IO[bytes]
-
-    def ask(self, what: object) -> None:
-        """Send something; a process that is gone is noticed by whoever listens to it."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            pickle.dump(what, self.process.stdin)
-            self.process.stdin.flush()
-
-    def listen(self, heard: queue.SimpleQueue[tuple[_Child, Any]]) -> None:
-        """Put all that it says into a queue, and None when it has ended."""
-        assert self.process.stdout is not None
-        try:
-            while True:
-                heard.put((self, pickle.load(self.process.stdout)))
-        except (EOFError, pickle.UnpicklingError, OSError):
-            heard.put((self, None))
-
-    def how_it_ended(self) -> str:
-        """In words."""
-        code = self.process.wait()
-        if code == -getattr(signal, "SIGKILL", code + 1):
-            return "was killed (SIGKILL), most often because the memory was full"
-        self.complaints.seek(0)
-        last = self.complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
-        return f"ended with exit code {code}" + (f" ({last})" if last else "")
-
-    def end(self) -> None:
-        """Whatever it is doing."""
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.complaints):
-            with contextlib.suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
-
-
-class Crew:
+@contextlib.contextmanager
+def crew(count: int, tensors: Tensors, inputs: Inputs, checkpoint: Path | None) -> Iterator[Runner]:
     """Processes that train, for as long as the ``with`` block lasts.
 
     They end with it however it ends, and also when the user's process is killed.
@@ -156,102 +115,129 @@ class Crew:
     ----------
     count : int
     tensors : Tensors
-        All towers, on the CPU; handed over in one file.
+        All towers, on the CPU; handed over in one file, which all processes map.
     inputs : Inputs
     checkpoint : Path, optional
-        Where the states are kept that the processes send.
+        Where the states are kept; None where the processes need not send any.
+
+    Yields
+    ------
+    Runner
+        Raises what a process raised, and `TrainingStopped` where one ended before it was done.
     """
+    heard: Heard = queue.SimpleQueue()
+    with contextlib.ExitStack() as stack:
+        folder = tempfile.TemporaryDirectory(prefix="xflux-", ignore_cleanup_errors=True)
+        path = Path(stack.enter_context(folder)) / "towers.safetensors"
+        write_tensors(path, tensors)
+        children = []
+        for _ in range(count):
+            complaints = stack.enter_context(tempfile.TemporaryFile())
+            children.append(_Child(path, complaints, heard))
+            stack.callback(children[-1].end)
+            children[-1].ask((inputs, checkpoint is not None))
+        yield functools.partial(_run, children, heard, checkpoint)
 
-    def __init__(
-        self, count: int, tensors: Tensors, inputs: Inputs, checkpoint: Path | None
-    ) -> None:
-        self.count, self.tensors, self.inputs = count, tensors, inputs
-        self.checkpoint = checkpoint
-        self._children: list[_Child] = []
-        self._heard: queue.SimpleQueue[tuple[_Child, Any]] = queue.SimpleQueue()
-        self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> Crew:
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="xflux-", ignore_cleanup_errors=True)
-            )
-            path = Path(folder) / "towers.safetensors"
-            write_tensors(path, self.tensors)
-            for _ in range(self.count):
-                self._children.append(_start(path))
-                stack.callback(self._children[-1].end)
-                self._children[-1].ask((self.inputs, self.checkpoint is not None))
-                threading.Thread(
-                    target=self._children[-1].listen, args=(self._heard,), daemon=True
-                ).start()
-            self._stack = stack.pop_all()
-        return self
+class _Child:
+    """A process that trains; what it answers goes into a queue, and None when it has ended."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
-
-    def run(self, jobs: Iterable[Job], reached: Mapping[str, Reached], report: Report) -> None:
-        """Train jobs to their last epoch, each from where it has come, in any order.
-
-        Raises
-        ------
-        TrainingStopped
-            A process ended before it was done.
-        XfluxError, Exception
-            What a process raised.
-        """
-        waiting, busy = deque(jobs), dict[_Child, Job]()
-
-        def next_job(child: _Child) -> None:
-            busy.pop(child, None)
-            if waiting:
-                busy[child] = waiting.popleft()
-                child.ask((busy[child], reached[busy[child].name]))
-
-        for child in self._children:
-            next_job(child)
-        while busy:
-            child, answer = self._next()
-            if isinstance(answer, Exception):
-                raise answer
-            if answer is None:
-                raise self._stopped(child, busy.get(child))
-            job = busy[child]
-            if answer.epochs == job.settings.last_epoch:
-                next_job(child)
-            report(job, answer)
-
-    def _next(self) -> tuple[_Child, Any]:
-        """What is heard next; Windows lets Ctrl-C through between two waits only."""
-        while True:
-            with contextlib.suppress(queue.Empty):
-                return self._heard.get(timeout=1.0)
-
-    def _stopped(self, child: _Child, job: Job | None) -> TrainingStopped:
-        what = f"the process that trained {job.title}" if job else "a process that waited for work"
-        kept = (
-            'nothing was kept: name a file, checkpoint="training.safetensors", and the same call '
-            "goes on after a stop"
-            if self.checkpoint is None
-            else f"{self.checkpoint} holds every epoch that was done: make the same call again"
+    def __init__(self, path: Path, complaints: IO[bytes], heard: Heard) -> None:
+        self.complaints, self.heard = complaints, heard
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "xflux.training.worker", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=environment(),
         )
-        fewer = ", with fewer processes at a time (workers=1 trains in your own)"
-        return TrainingStopped(f"{what} {child.how_it_ended()}. {kept[0].upper()}{kept[1:]}{fewer}")
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
+
+    def ask(self, what: object) -> None:
+        """Send something; that a process is gone is heard by its listener."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            pickle.dump(what, self.process.stdin)
+            self.process.stdin.flush()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        try:
+            while True:
+                self.heard.put((self, pickle.load(self.process.stdout)))
+        except (EOFError, pickle.UnpicklingError):
+            self.heard.put((self, None))
+        except Exception as error:
+            self.heard.put((self, error))
+
+    def how_it_ended(self) -> str:
+        """In words, for an error."""
+        code = self.process.wait()
+        if code < 0:
+            name = signal.Signals(-code).name
+            memory = ", most often because memory was full" if name == "SIGKILL" else ""
+            return f"was killed ({name}){memory}"
+        self.complaints.seek(0)
+        last = self.complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return f"ended with exit code {code}" + (f" ({last})" if last else "")
+
+    def end(self) -> None:
+        """End it, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+        self.listener.join()
+        for stream in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
 
 
-def _start(path: Path) -> _Child:
-    complaints = tempfile.TemporaryFile()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "xflux.training.worker", str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=complaints,
-        env=environment(),
+Heard = queue.SimpleQueue[tuple[_Child, Reached | Exception | None]]
+
+
+def _run(
+    children: Sequence[_Child],
+    heard: Heard,
+    checkpoint: Path | None,
+    jobs: Iterable[Job],
+    reached: Mapping[str, Reached],
+    report: Report,
+) -> None:
+    """Give every process a job, and the next one when it is done, until none is left."""
+    waiting, busy = deque(jobs), dict[_Child, Job]()
+
+    def next_job(child: _Child) -> None:
+        busy.pop(child, None)
+        if waiting:
+            busy[child] = waiting.popleft()
+            child.ask((busy[child], reached[busy[child].name]))
+
+    for child in children:
+        next_job(child)
+    while busy:
+        try:
+            child, answer = heard.get(timeout=1.0)
+        except queue.Empty:  # on Windows, Ctrl-C comes through between two waits only
+            continue
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            raise TrainingStopped(_stopped(child, busy.get(child), checkpoint))
+        job = busy[child]
+        if answer.epochs == job.settings.last_epoch:
+            next_job(child)
+        report(job, answer)
+
+
+def _stopped(child: _Child, job: Job | None, checkpoint: Path | None) -> str:
+    """What is said of a process that is gone."""
+    which = f"that trained {job.title}" if job else "that waited for work"
+    kept = (
+        f"{checkpoint} holds the epochs that were done: make the same call again"
+        if checkpoint
+        else "Nothing was kept. Make the call again, with a checkpoint=file to go on from"
     )
-    return _Child(process, complaints)
+    return (
+        f"the process {which} {child.how_it_ended()}. {kept}; workers=1 trains one member at a "
+        "time, in your own process"
+    )

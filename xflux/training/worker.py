@@ -36,7 +36,8 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
 def read_tensors(path: Path) -> Tensors:
     """Map the file of all towers into memory, which the processes share."""
     named = load_file(path)
-    return Tensors(**{**named, "records": named["records"].numpy()})
+    records = named.pop("records").numpy()
+    return Tensors(**named, records=records)
 
 
 def main(path: Path) -> None:
