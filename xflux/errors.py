@@ -48,6 +48,10 @@ class TrainingDiverged(XfluxError, RuntimeError):
     """The loss became infinite or undefined during training."""
 
 
+class TrainingStopped(XfluxError, RuntimeError):
+    """A process that trained a member ended before it was done."""
+
+
 class DownloadError(XfluxError, OSError):
     """A dataset could not be fetched or did not pass its check."""
 

@@ -24,7 +24,7 @@ class Bar:
         self._bar.update()
 
     def skip(self, epochs: int) -> None:
-        """Epochs that a checkpoint had."""
+        """Epochs that need not be run: a checkpoint has them, or the best epoch came before."""
         self._bar.update(epochs)
 
     def close(self) -> None:

@@ -60,6 +60,7 @@ class Learning(Understanding):
         qc: float = 0.5,
         checkpoint: str | os.PathLike[str] | None = None,
         device: str | None = None,
+        workers: int | None = None,
         progress: bool | None = None,
         variables: Mapping[str, str] | None = None,
         units: Mapping[str, str] | None = None,
@@ -88,6 +89,10 @@ class Learning(Understanding):
             Keep the state here after every epoch; the same call goes on from it after a crash.
         device : str, optional
             ``"cpu"`` or ``"cuda"``; a GPU where there is one by default.
+        workers : int, optional
+            Processes that train members side by side, on the CPU. By default one for each core
+            that is there, when the training is long enough for that (about half a minute); 1
+            trains in this process. The weights do not depend on it.
         progress : bool, optional
             Show a progress bar; by default only where somebody can see it.
         variables, units : mapping of str to str, optional
@@ -112,6 +117,8 @@ class Learning(Understanding):
             A setting is out of range, or the time step is not daily or monthly.
         TrainingDiverged
             The loss is no longer finite.
+        TrainingStopped
+            A process that trained was killed, for example because memory was full.
 
         Examples
         --------
@@ -133,6 +140,7 @@ class Learning(Understanding):
             qc=qc,
             checkpoint=checkpoint,
             device=device,
+            workers=workers,
             progress=progress,
             settings={"members": members, "seed": seed, "hidden": hidden, **(settings or {})},
         )
@@ -197,6 +205,7 @@ class Learning(Understanding):
         qc: float = 0.5,
         by_scale: bool = False,
         device: str | None = None,
+        workers: int | None = None,
         progress: bool | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> xr.Dataset:
@@ -209,8 +218,8 @@ class Learning(Understanding):
         by : str
             ``"site"``: clusters of 30 km. A characteristic (``"igbp"``, ``"climate"``): whole
             classes, or quantile bins of a number, are kept out, with their neighbours.
-        method, members, seed, epochs, hidden, drivers, characteristics, qc, device, progress
-            As in `train`.
+        method, members, seed, epochs, hidden, drivers, characteristics, qc : as in `train`
+        device, workers, progress : as in `train`
         by_scale : bool
             As in `evaluate`.
         settings : mapping, optional
@@ -237,6 +246,7 @@ class Learning(Understanding):
                 "drivers": drivers,
                 "characteristics": characteristics,
                 "device": device,
+                "workers": workers,
                 "progress": progress,
                 "settings": {
                     "members": members,

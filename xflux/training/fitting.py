@@ -42,6 +42,7 @@ def fit_model(
     epochs: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
     name: str = "own training",
     settings: Mapping[str, Any] | None = None,
@@ -65,6 +66,8 @@ def fit_model(
     checkpoint : path, optional
         File from which an interrupted training goes on.
     device : str, optional
+    workers : int, optional
+        Processes that train members side by side.
     progress : bool, optional
     name : str
         Name of the model on its card.
@@ -77,7 +80,7 @@ def fit_model(
 
     Raises
     ------
-    SchemaError, DataError, ModelError, TrainingDiverged
+    SchemaError, DataError, ModelError, TrainingDiverged, TrainingStopped
     """
     if method not in METHODS:
         raise ModelError(f"unknown method {method!r}; there are {', '.join(map(repr, METHODS))}")
@@ -88,6 +91,7 @@ def fit_model(
         epochs=epochs,
         checkpoint=checkpoint,
         device=device,
+        workers=workers,
         progress=progress,
         name=name,
         settings=settings,
@@ -101,6 +105,7 @@ def fit_towers(
     epochs: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
     name: str = "own training",
     settings: Mapping[str, Any] | None = None,
@@ -126,6 +131,7 @@ def fit_towers(
         validation_folds=VALIDATION_FOLDS if epochs is None else 0,
         checkpoint=checkpoint,
         device=device,
+        workers=workers,
         progress=progress,
     )
     return to_model(towers, inputs, trained, name=name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from xflux import features
 from xflux.errors import TrainingDiverged
-from xflux.features import Inputs
-from xflux.networks import Member
+from xflux.features import Array, Inputs, Mask
+from xflux.networks import Member, Steps, pick
 from xflux.training.checkpoint import restore
 from xflux.training.losses import multi_loss
 from xflux.training.settings import SPANS, Settings
@@ -39,11 +40,7 @@ def private_randomness(seed: tuple[int, ...]) -> Iterator[None]:
 
 
 def to_tensors(towers: Towers, inputs: Inputs, settings: Settings, device: torch.device) -> Tensors:
-    """Assemble all towers for the network, on the device, once.
-
-    The weight of an entity with n labelled steps is such that all of them together count as n to
-    the power of ``settings.entity_power``; the mean weight of a labelled step is 1.
-    """
+    """Assemble all towers for the network, on the device, once."""
     block = features.assemble(
         inputs,
         {name: towers.drivers[name] for name in inputs.drivers},
@@ -52,17 +49,36 @@ def to_tensors(towers: Towers, inputs: Inputs, settings: Settings, device: torch
         towers.year_fraction,
         training=True,
     )
-    weight = np.isfinite(towers.targets) & block.usable[..., None]
-    steps = weight.any(axis=-1).sum(axis=1).astype(np.float64)
-    entity = np.where(steps > 0, np.maximum(steps, 1.0) ** (settings.entity_power - 1.0), 0.0)
-    entity *= steps.sum() / max(float((entity * steps).sum()), 1e-12)
+    labelled = np.isfinite(towers.targets) & block.usable[..., None]
     return Tensors(
         drivers=torch.from_numpy(block.drivers).to(device),
         characteristics=torch.from_numpy(block.characteristics).to(device),
         targets=torch.from_numpy(towers.targets).to(device),
-        weight=torch.from_numpy((weight * entity[:, None, None]).astype(np.float32)).to(device),
+        weight=torch.from_numpy(weigh(labelled, settings.entity_power)).to(device),
         records=features.stretches(block.usable),
     )
+
+
+def weigh(labelled: Mask, power: float) -> Array:
+    """Weight of every step and target, (N, T, 3), from where they are labelled, (N, T, 3).
+
+    All n labelled steps of an entity together count as n to the power of ``power``; the mean weight
+    of a labelled step is 1.
+    """
+    steps = labelled.any(axis=-1).sum(axis=1).astype(np.float64)
+    entity = np.where(steps > 0, np.maximum(steps, 1.0) ** (power - 1.0), 0.0)
+    entity *= steps.sum() / max(float((entity * steps).sum()), 1e-12)
+    return (labelled * entity[:, None, None]).astype(np.float32)
+
+
+def only(tensors: Tensors, chosen: Mask, power: float) -> Tensors:
+    """The same towers of which only the chosen ones, a boolean array of shape (N,), are learnt.
+
+    The drivers of all stay where they are, so nothing large is copied.
+    """
+    labelled = (tensors.weight > 0).cpu().numpy() & chosen[:, None, None]
+    weight = torch.from_numpy(weigh(labelled, power)).to(tensors.weight.device)
+    return replace(tensors, weight=weight, records=tensors.records[chosen[tensors.records[:, 0]]])
 
 
 def target_spread(tensors: Tensors) -> Tensor:
@@ -110,8 +126,9 @@ def train_member(
     member: int,
     *,
     start: int = 0,
-    kept: Weights | None = None,
+    kept: Mapping[str, Tensor] | None = None,
     after_epoch: AfterEpoch | None = None,
+    title: str | None = None,
 ) -> Weights:
     """Train one member, from the start or from a kept state.
 
@@ -129,6 +146,8 @@ def train_member(
         As `xflux.training.checkpoint.optimiser_tensors` wrote it.
     after_epoch : callable, optional
         Called with the epochs done, the network, the optimiser and the mean loss.
+    title : str, optional
+        What an error calls it; ``"member 3"`` by default.
 
     Returns
     -------
@@ -146,7 +165,10 @@ def train_member(
     spread = target_spread(tensors)
     network.spread.copy_(spread[:2])
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        network.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=device.type == "cpu",
     )
     if kept:
         restore(network, optimiser, kept)
@@ -160,7 +182,7 @@ def train_member(
             )
         if not math.isfinite(loss):
             raise TrainingDiverged(
-                f"the loss of member {member} is {loss} in epoch {number + 1} of "
+                f"the loss of {title or f'member {member}'} is {loss} in epoch {number + 1} of "
                 f"{settings.last_epoch}: look for extreme values with ds.flux, or lower "
                 f"learning_rate={settings.learning_rate:g}, "
                 f'settings={{"learning_rate": {settings.learning_rate / 4:g}}}'
@@ -186,9 +208,11 @@ def _one_epoch(
         done = (number + i / per_epoch) / settings.epochs
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(min(done, 1.0), settings.learning_rate)
-        both, _ = network(batch.drivers, batch.characteristics)
+        steps = Steps.where(batch.scored)
+        both, _ = network(batch.drivers, batch.characteristics, steps=steps)
+        observed, weight = pick(batch.targets, steps), pick(batch.weight, steps)
         loss = torch.stack([
-            multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
+            multi_loss(predicted, observed, weight, spread, settings.loss_shares)
             for predicted in both
         ]).mean()  # fmt: skip
         optimiser.zero_grad(set_to_none=True)

@@ -60,6 +60,11 @@ class Batch(NamedTuple):
     targets: Tensor
     weight: Tensor
 
+    @property
+    def scored(self) -> Tensor:
+        """Where any target counts, shape (B, L)."""
+        return (self.weight > 0).any(dim=-1)
+
 
 def cut(
     tensors: Tensors, settings: Settings, generator: np.random.Generator
@@ -118,13 +123,17 @@ def gather(tensors: Tensors, windows: npt.NDArray[np.int64]) -> Batch:
     length = int((end - start).max())
     step = start[:, None] + torch.arange(length, device=start.device)
     inside = (step >= scored[:, None]) & (step < end[:, None])
-    step = step.clamp(max=tensors.drivers.shape[1] - 1)
-    row = entity[:, None]
+    steps = tensors.drivers.shape[1]
+    row = (entity[:, None] * steps + step.clamp(max=steps - 1)).flatten()
+
+    def taken(values: Tensor) -> Tensor:
+        return values.flatten(0, 1).index_select(0, row).view(*step.shape, -1)
+
     return Batch(
-        tensors.drivers[row, step],
+        taken(tensors.drivers),
         tensors.characteristics[entity],
-        tensors.targets[row, step],
-        tensors.weight[row, step] * inside[..., None],
+        taken(tensors.targets),
+        taken(tensors.weight).mul_(inside[..., None]),
     )
 
 
