@@ -64,7 +64,7 @@ def towers(*, sites: int = 6, days: int = 365, seed: int = 0, hours: float = 0.5
             "igbp": ("site", ["MF"] * sites),
         },
     )
-    return ds.astype({name: "float32" for name in ds.data_vars})
+    return ds.astype(dict.fromkeys(ds.data_vars, "float32"))
 
 
 def _wander(rng: np.random.Generator, rows: int, count: int, memory: float) -> np.ndarray:

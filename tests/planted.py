@@ -434,7 +434,7 @@ DAILY: tuple[Defect, ...] = (
     Defect("hPa called kPa", scaled("VPD", 10), (*UNIT, "VPD above saturation"), ("VPD",)),
     Defect("J m-2 called W m-2", scaled("SW_IN", 86400), UNIT, ("SW_IN",)),
     Defect("MJ m-2 called W m-2", scaled("SW_IN", 0.0864), UNIT, ("SW_IN",)),
-    Defect("PAR called shortwave", scaled("SW_IN", 2.02), (*UNIT, "too much radiation"), ("SW_IN",)),
+    Defect("PAR called shortwave", scaled("SW_IN", 2.02), UNIT, ("SW_IN",)),
     Defect("mm h-1 called mm d-1", scaled("P", 1 / 24), UNIT, ("P",)),
     Defect("m called mm", scaled("P", 1e-3), UNIT, ("P",)),
     Defect("kg m-2 s-1 called mm d-1", scaled("P", 1 / 86400), UNIT, ("P",)),
@@ -470,7 +470,7 @@ DAILY: tuple[Defect, ...] = (
     Defect("stuck SW_IN", frozen("SW_IN", 15), ("stuck",), ("SW_IN",)),
     Defect("stuck VPD", frozen("VPD", 20), ("stuck",), ("VPD",)),
     Defect("stuck NEE", frozen("NEE", 20), ("stuck", "no closure"), ("NEE",)),
-    Defect("a gap of TA bridged by a line", line("TA", 30), ("straight line", "too smooth"), ("TA",)),
+    Defect("a gap of TA bridged by a line", line("TA", 30), ("straight line",), ("TA",)),
     Defect("a year of weather twice", copied(WEATHER, 365, 365), ("copied stretch",), WEATHER),
     Defect("a month of TA twice", copied(("TA",), 31, 31), ("copied stretch",), ("TA",)),
     Defect(
@@ -480,7 +480,10 @@ DAILY: tuple[Defect, ...] = (
     Defect("half a year of TA smooth", smoothed("TA", 180), ("too smooth",), ("TA",)),
     Defect("a year of NEE smooth", smoothed("NEE", 365), ("too smooth", "no closure"), ("NEE",)),
     Defect("a year of low NEE_QC", low_quality, ("filled years", "few labels"), ALL_FLUXES),
-    Defect("spikes in TA", spiked("TA", 35), ("spike", "out of range", "extremes out of order"), ("TA",)),
+    Defect(
+        "spikes in TA", spiked("TA", 35),
+        ("spike", "out of range", "extremes out of order"), ("TA",),
+    ),
     Defect("spikes in GPP", spiked("GPP", 40), ("spike", "out of range", "no closure"), ("GPP",)),
     Defect("spikes in VPD", spiked("VPD", -60), ("spike", "VPD above saturation"), ("VPD",)),
     Defect(
@@ -525,7 +528,10 @@ DAILY: tuple[Defect, ...] = (
     Defect("no LAI", empty("LAI"), ("driver missing",), ("LAI",)),
     Defect("a year with few labels", few_labels, ("few labels",), ALL_FLUXES),
     Defect("labels in summer only", summer_only, ("one season only",), ALL_FLUXES),
-    Defect("land cover XYZ", lambda tower: tower.set("igbp", "XYZ"), ("unknown land cover",), ("igbp",)),
+    Defect(
+        "land cover XYZ", lambda tower: tower.set("igbp", "XYZ"),
+        ("unknown land cover",), ("igbp",),
+    ),
     Defect("another elevation", with_pressure, ("wrong elevation",), ("elevation",)),
 )  # fmt: skip
 """Faults of daily towers. Some need a tower that can show them: frost, or a polar night."""

@@ -60,6 +60,7 @@ LAYERS = (
     ("model",),
     ("pretrained", "training.fitting"),
     ("skill.evaluation",),
+    ("audit",),
     ("accessor",),
     ("styles",),
     ("plotting",),

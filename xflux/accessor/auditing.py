@@ -37,16 +37,17 @@ class Auditing(Understanding):
         assume_units : bool
             Take missing ``units`` for xflux's own.
         sample : int, optional
-            Look at so many entities only, drawn by a fixed seed: a large grid need not be read whole.
+            Look at so many entities only, drawn by a fixed seed; a large grid need not be read
+            whole.
         ignore : collection of str, optional
             Kinds of findings to leave out, such as ``["few labels"]``.
 
         Returns
         -------
         Report
-            Shown, it is a readable report; ``findings``, ``errors``, ``warnings`` and ``notes`` hold
-            the findings, ``to_dataframe()`` and ``to_dataset()`` give them as a table. An error is
-            surely wrong, a warning likely, a note worth knowing.
+            Shown, it is a readable report; ``findings``, ``errors``, ``warnings`` and ``notes``
+            hold the findings, ``to_dataframe()`` and ``to_dataset()`` give them as a table. An
+            error is surely wrong, a warning likely, a note worth knowing.
 
         Raises
         ------

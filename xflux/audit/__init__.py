@@ -1,1 +1,1 @@
-"""What is suspicious in a Dataset: one file a family of checks, findings, and how they are shown."""
+"""What is suspicious in a Dataset: a file for each family of checks, findings, and the report."""

@@ -7,7 +7,7 @@ missing, so that the checks after it do not find the same fault again under anot
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -19,6 +19,7 @@ import xarray as xr
 from xflux.audit import robust, sun
 from xflux.audit.timeline import Timeline
 from xflux.cf.schema import Schema
+from xflux.cf.units import Conversion
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -28,7 +29,18 @@ BUDGET = 24_000_000
 """Values of one block, all variables together: about 100 MB, and a few times that while it is
 looked at."""
 
-FILLS = (-9999.0, -9999.9, -99999.0, -999.0, -999.9, -6999.0, -7777.0, -8888.0, -32768.0, 9999.0)
+FILLS: tuple[float, ...] = (
+    -9999.0,
+    -9999.9,
+    -99999.0,
+    -999.0,
+    -999.9,
+    -6999.0,
+    -7777.0,
+    -8888.0,
+    -32768.0,
+    9999.0,
+)
 FILLS += (99999.0, 999999.0, 32767.0, 65535.0, 1e20, 9.969209968386869e36, 1e36)
 """Numbers that files use for "no value", by habit or by the conventions of netCDF and FLUXNET."""
 
@@ -89,9 +101,13 @@ class Block:
         """Entities of the block."""
         return int(self.rows.size)
 
-    def has(self, *names: str) -> bool:
+    def has(self, names: Sequence[str]) -> bool:
         """Whether all of these variables are there."""
         return all(name in self.values for name in names)
+
+    def those(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of some variables that are there."""
+        return tuple(name for name in names if name in self.values)
 
     def number(self, name: str) -> npt.NDArray[np.float64]:
         """A characteristic, NaN where it is not known, shape (N,)."""
@@ -105,7 +121,7 @@ class Block:
             return sun.daily_top(self.number("lat"), days)[:, back.ravel()]
 
     def normal(self, name: str, *, least: int = 5) -> Array:
-        """Usual value at each step: the median of its half-month or month over all years, (N, T)."""
+        """Usual value of the season at each step, shape (N, T); see `seasonal`."""
         return self.seasonal(self.values[name], least=least)
 
     def seasonal(self, values: Array, *, least: int = 5) -> Array:
@@ -126,7 +142,7 @@ class Block:
         steps = np.flatnonzero(mask)
         return (int(steps[0]), int(steps[-1])) if steps.size else (0, mask.size - 1)
 
-    def there(self, row: int, *names: str) -> tuple[int, int]:
+    def there(self, row: int, names: Sequence[str]) -> tuple[int, int]:
         """First and last step at which one of these variables has a value."""
         some = np.zeros(self.time.times.size, dtype=bool)
         for name in names:
@@ -134,7 +150,7 @@ class Block:
                 some |= np.isfinite(self.values[name][row])
         return self.bounds(some)
 
-    def set_aside(self, row: int, *names: str) -> None:
+    def set_aside(self, row: int, names: Sequence[str]) -> None:
         """Make variables of an entity missing for the checks that follow."""
         for name in names:
             if name in self.values:
@@ -150,6 +166,13 @@ def good(block: Block, name: str) -> Array:
         return np.where(block.values["NEE_QC"] < 0.5, np.float32(np.nan), values)
 
 
+EXTREMES = {"TA_MIN": (np.minimum, np.inf), "TA_MAX": (np.maximum, -np.inf)}
+"""How the extremes of a day are taken, and what a missing step counts for; all else is a mean."""
+
+WHOLE_DAY = 0.8
+"""Share of a day's steps that its mean needs; with fewer the time of day would bias it."""
+
+
 def daily(block: Block) -> Block:
     """The same block as means of whole days, for the checks that look at days.
 
@@ -163,23 +186,23 @@ def daily(block: Block) -> Block:
     per_day = 24.0 / line.hours
     values: dict[str, Array] = {}
 
-    def reduced(array: Array, how: np.ufunc) -> Array:
+    def reduced(array: Array, how: str) -> Array:
         there = np.isfinite(array)
         enough = np.add.reduceat(there, starts, axis=1, dtype=np.int64) >= WHOLE_DAY * per_day
-        empty = {np.add: 0.0, np.minimum: np.inf, np.maximum: -np.inf}[how]
-        total = how.reduceat(np.where(there, array, empty), starts, axis=1)
-        if how is np.add:
-            total = total / np.maximum(np.add.reduceat(there, starts, axis=1, dtype=np.int64), 1)
+        fold, empty = EXTREMES.get(how, (np.add, 0.0))
+        total = fold.reduceat(np.where(there, array, empty), starts, axis=1)
+        if how not in EXTREMES:
+            held = np.add.reduceat(there, starts, axis=1, dtype=np.int64)
+            total = total / np.maximum(held, 1)
         out = np.full((array.shape[0], count), np.nan, np.float32)
         out[:, index[starts]] = np.where(enough, total, np.nan)
         return out
 
     for name, array in block.values.items():
-        how = {"TA_MIN": np.minimum, "TA_MAX": np.maximum}.get(name, np.add)
-        values[name] = reduced(array, how)
+        values[name] = reduced(array, name)
     if "TA" in block.values:
-        values.setdefault("TA_MIN", reduced(block.values["TA"], np.minimum))
-        values.setdefault("TA_MAX", reduced(block.values["TA"], np.maximum))
+        values.setdefault("TA_MIN", reduced(block.values["TA"], "TA_MIN"))
+        values.setdefault("TA_MAX", reduced(block.values["TA"], "TA_MAX"))
     first = line.times[0]
     if isinstance(first, np.datetime64):
         day = first.astype("datetime64[D]").astype("datetime64[s]")
@@ -198,10 +221,6 @@ def daily(block: Block) -> Block:
         called=block.called,
         methods=block.methods,
     )
-
-
-WHOLE_DAY = 0.8
-"""Share of a day's steps that its mean needs; with fewer the time of day would bias it."""
 
 
 def read_blocks(
@@ -292,7 +311,7 @@ def _rows(sizes: tuple[int, ...], tile: tuple[slice, ...]) -> Whole:
     return np.ravel_multi_index(grid, sizes).ravel() if index else np.zeros(1, np.int64)
 
 
-def _flat(array: xr.DataArray, shape: dict[str, int]) -> npt.NDArray[np.generic]:
+def _flat(array: xr.DataArray, shape: dict[str, int]) -> npt.NDArray[np.float64]:
     """Values as (entities, time), missing where a mask says so."""
     full = array.variable.set_dims(
         {**{d: n for d, n in shape.items() if d not in array.dims}, **dict(array.sizes)}
@@ -302,7 +321,7 @@ def _flat(array: xr.DataArray, shape: dict[str, int]) -> npt.NDArray[np.generic]
     return np.asarray(flat.reshape(-1, flat.shape[-1]))
 
 
-def _fills(array: npt.NDArray[np.generic], place: Whole) -> tuple[Whole, Whole]:
+def _fills(array: npt.NDArray[np.float64], place: Whole) -> tuple[Whole, Whole]:
     """Rows and steps at which one of `FILLS` stands, in the Dataset's own unit."""
     single = np.isin(array, FILLS) | np.isin(
         array, np.asarray(FILLS, np.float32).astype(np.float64)
@@ -313,7 +332,7 @@ def _fills(array: npt.NDArray[np.generic], place: Whole) -> tuple[Whole, Whole]:
 
 
 def _canonical(
-    array: npt.NDArray[np.generic], rule: tuple[float, float, bool], line: Timeline
+    array: npt.NDArray[np.float64], rule: tuple[float, float, bool], line: Timeline
 ) -> Array:
     """In xflux's unit on the complete axis; infinite values stay, to be found."""
     factor, offset, per_step = rule
@@ -337,7 +356,7 @@ def _characteristics(part: xr.Dataset, schema: Schema, block: Block, wanted: Mas
     sources = {n: (m.variable, m.conversion) for n, m in schema.matches.items()
                if m.role == "characteristic"}  # fmt: skip
     if "utc_offset" in part.variables:
-        sources.setdefault("utc_offset", ("utc_offset", schema_same))
+        sources.setdefault("utc_offset", ("utc_offset", Conversion(1.0)))
     for name, (variable, rule) in sources.items():
         array = part[variable]
         if schema.time_dim in array.dims:
@@ -353,7 +372,3 @@ def _characteristics(part: xr.Dataset, schema: Schema, block: Block, wanted: Mas
         elif values.dtype.kind in "OUS":
             text = [v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()]
             block.classes[name] = np.char.strip(np.array(text, dtype=str))
-
-
-schema_same = (1.0, 0.0, False)
-"""The conversion of what is in xflux's unit already."""

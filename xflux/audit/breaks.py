@@ -58,13 +58,13 @@ def steps_and_drifts(block: Block) -> Iterator[Found]:
     if block.time.step not in ("daily", "monthly") or block.time.years.size < 2:
         return
     for stick in STICKS:
-        if not block.has(*stick.names):
+        if not block.has(stick.names):
             continue
         series = stick.series(block)
         if stick.relative:
             usual = robust.mean(np.abs(series), least=LEAST)
             with np.errstate(invalid="ignore", divide="ignore"):
-                series = series / np.where(usual > 0, usual, np.nan)[:, None]
+                series = (series / np.where(usual > 0, usual, np.nan)[:, None]).astype(np.float32)
         drifting = set()
         for found in _drifts(block, stick, _unusual(series)):
             drifting.add(found.row)
@@ -109,7 +109,7 @@ def step_sizes(series: Array) -> Steps:
     >>> int(np.nanargmax(steps.size)), float(steps.size[0, 24]), int(steps.months[0, 24])
     (24, 1.0, 24)
     """
-    count, months = series.shape
+    months = series.shape[1]
     there = np.isfinite(series)
     same = np.arange(months) % 12 == np.arange(12)[:, None]
     held = there[:, None] & same[None]
@@ -140,22 +140,22 @@ def _steps(block: Block, stick: Yardstick, series: Array) -> Iterator[Found]:
     limit = np.where(steps.months >= WHOLE_YEARS, stick.far, stick.near)
     with np.errstate(invalid="ignore"):
         over = (np.abs(steps.size) >= limit) & (np.abs(steps.size) >= SIGMA * steps.error)
-    for row in np.flatnonzero(over.any(axis=1)):
+    for row in robust.which(over.any(axis=1)):
         month = int(np.argmax(np.where(over[row], np.abs(steps.size[row]), 0)))
         size = float(steps.size[row, month])
         inside = np.flatnonzero(block.time.month_index >= month)
         first = int(inside[0])
-        last = block.there(int(row), *stick.names)[1]
+        last = block.there(row, stick.names)[1]
         yield Found(
             "step change",
-            int(row),
+            row,
             stick.names[:1],
             first,
             max(first, last),
             f"{stick.words} {'rises' if size > 0 else 'falls'} by {_shown(stick, size)} for good "
             f"in {block.time.stamp(first)[:7]}",
         )
-        block.set_aside(int(row), stick.names[0])
+        block.set_aside(row, (stick.names[0],))
 
 
 def _shown(stick: Yardstick, size: float) -> str:
@@ -169,7 +169,7 @@ def _drifts(block: Block, stick: Yardstick, off: Array) -> Iterator[Found]:
     there = np.isfinite(years)
     count = there.sum(axis=1)
     link = robust.correlation(years, np.where(there, time[None], np.nan), least=FEW_YEARS)
-    for row in np.flatnonzero((count >= FEW_YEARS) & (np.abs(link) >= STEADY)):
+    for row in robust.which((count >= FEW_YEARS) & (np.abs(link) >= STEADY)):
         held = np.flatnonzero(there[row])
         slopes = [
             (years[row, b] - years[row, a]) / (b - a)
@@ -188,7 +188,7 @@ def _drifts(block: Block, stick: Yardstick, off: Array) -> Iterator[Found]:
         first, last = block.bounds(inside)
         yield Found(
             "drift",
-            int(row),
+            row,
             stick.names[:1],
             first,
             last,

@@ -116,19 +116,19 @@ def _noon(block: Block, noon: Array, unknown: np.ndarray, shift: np.ndarray) -> 
     off = _turned(_centre(courses, block.time.hours) - _by_month(block, noon))
     middle = robust.median(off, least=1)
     months = np.unique(block.time.month_index) % 12 + 1
-    for row in np.flatnonzero(np.isfinite(middle)):
+    for row in robust.which(np.isfinite(middle)):
         allowed = UNKNOWN if unknown[row] else KNOWN
         allowed += block.time.hours / 2
         summer = _summer_time(off[row], months, float(block.number("lat")[row]))
         if abs(middle[row]) > allowed:
             shift[row] = middle[row]
-            yield _shifted(block, int(row), float(middle[row]), bool(unknown[row]))
+            yield _shifted(block, row, float(middle[row]), bool(unknown[row]))
         elif summer is not None:
             yield Found(
                 "summer time",
-                int(row),
+                row,
                 ("SW_IN",),
-                *block.there(int(row), "SW_IN"),
+                *block.there(row, ("SW_IN",)),
                 f"noon is {summer:.1f} hours later in summer than in winter: clocks put forward",
             )
 
@@ -158,7 +158,7 @@ def _shifted(block: Block, row: int, off: float, unknown: bool) -> Found:
             "wrong place",
             row,
             ("lon",),
-            *block.there(row, "SW_IN"),
+            *block.there(row, ("SW_IN",)),
             f"{words} of longitude {lon:.4g}: looks like {-lon:.4g}",
             line=f'ds["{called}"] = -ds["{called}"]',
         )
@@ -169,7 +169,7 @@ def _shifted(block: Block, row: int, off: float, unknown: bool) -> Found:
         "clock shift",
         row,
         ("SW_IN",),
-        *block.there(row, "SW_IN"),
+        *block.there(row, ("SW_IN",)),
         f"{words} of longitude {lon:.4g}",
         whole=f'ds = ds.assign_coords(time=ds.time - np.timedelta64({round(off * 60)}, "m"))',
     )
@@ -181,11 +181,11 @@ def _night(block: Block, height: Array) -> Iterator[Found]:
         dark = height < NIGHT_HEIGHT
         lit = dark & (values > NIGHT_LIGHT)
     share = lit.sum(axis=1) / np.maximum((dark & np.isfinite(values)).sum(axis=1), 1)
-    for row in np.flatnonzero(share > NIGHT_SHARE):
+    for row in robust.which(share > NIGHT_SHARE):
         steps = np.flatnonzero(lit[row])
         yield Found(
             "radiation at night",
-            int(row),
+            row,
             ("SW_IN",),
             int(steps[0]),
             int(steps[-1]),
@@ -206,12 +206,12 @@ def _noon_light(block: Block, lat: np.ndarray, noon: Array) -> Iterator[Found]:
     with np.errstate(invalid="ignore"):
         over = values > BRIGHT_SHARE * limit + BRIGHT_SLACK
     day = np.maximum(((limit > 50) & np.isfinite(values)).sum(axis=1), 1)
-    for row in np.flatnonzero(over.sum(axis=1) > np.maximum(BRIGHT_STEPS * day, 5)):
+    for row in robust.which(over.sum(axis=1) > np.maximum(BRIGHT_STEPS * day, 5)):
         steps = np.flatnonzero(over[row])
         worst = steps[np.argmax((values[row] - limit[row])[steps])]
         yield Found(
             "too much radiation",
-            int(row),
+            row,
             ("SW_IN",),
             int(steps[0]),
             int(steps[-1]),
@@ -228,11 +228,11 @@ def _night_uptake(block: Block, height: Array) -> Iterator[Found]:
         night = np.where(height < NIGHT_HEIGHT, gpp, np.float32(np.nan))
     level = robust.mean(night, least=NIGHT_STEPS)
     middle = robust.median(night, least=NIGHT_STEPS)
-    for row in np.flatnonzero((level > NIGHT_UPTAKE) & (middle > NIGHT_UPTAKE / 2)):
+    for row in robust.which((level > NIGHT_UPTAKE) & (middle > NIGHT_UPTAKE / 2)):
         steps = np.flatnonzero(np.isfinite(night[row]))
         yield Found(
             "uptake in the dark",
-            int(row),
+            row,
             ("GPP",),
             int(steps[0]),
             int(steps[-1]),
@@ -252,13 +252,13 @@ def _warmest(block: Block, noon: Array) -> Iterator[Found]:
         late = np.where(swing > 5.0, late, np.nan).astype(np.float32)
     middle = robust.median(late, least=1)
     slack = UNKNOWN if "utc_offset" not in block.numbers and "SW_IN" not in block.values else 0.0
-    for row in np.flatnonzero(np.isfinite(middle)):
+    for row in robust.which(np.isfinite(middle)):
         if not WARM_HOURS[0] - slack <= middle[row] <= WARM_HOURS[1] + slack:
             yield Found(
                 "clock shift",
-                int(row),
+                row,
                 ("TA",),
-                *block.there(int(row), "TA"),
+                *block.there(row, ("TA",)),
                 f"air is warmest {middle[row]:.1f} hours after solar noon, expected about 3",
             )
 
@@ -278,16 +278,16 @@ def _off_the_light(block: Block, height: Array) -> Iterator[Found]:
         with np.errstate(invalid="ignore"):
             late = np.where(swing > 4.0, late, np.nan).astype(np.float32)
         middle = robust.median(late, least=1)
-        for row in np.flatnonzero(np.abs(middle) > FLUX_HOURS):
+        for row in robust.which(np.abs(middle) > FLUX_HOURS):
             if done[row]:
                 continue
             done[row] = True
-            names = tuple(n for n in ("NEE", "GPP", "Reco") if n in block.values)
+            names = block.those(("NEE", "GPP", "Reco"))
             yield Found(
                 "clock shift",
-                int(row),
+                row,
                 names,
-                *block.there(int(row), name),
+                *block.there(row, (name,)),
                 f"uptake ({name}) is centred {abs(middle[row]):.1f} hours "
                 f"{'after' if middle[row] > 0 else 'before'} solar noon",
             )

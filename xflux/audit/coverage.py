@@ -41,10 +41,10 @@ def _drivers(block: Block) -> Iterator[Found]:
         some |= np.isfinite(block.values[name]).any(axis=1)
     for name in drivers:
         there = np.isfinite(block.values[name])
-        for row in np.flatnonzero(~there.any(axis=1) & some):
+        for row in robust.which(~there.any(axis=1) & some):
             severity = "warning" if name in NEEDED else "note"
             words = f"no value at all of {name}"
-            yield Found("driver missing", int(row), (name,), 0, last, words, severity=severity)
+            yield Found("driver missing", row, (name,), 0, last, words, severity=severity)
         if name in NEEDED:
             yield from _gaps(block, name, there)
 
@@ -60,7 +60,7 @@ def _gaps(block: Block, name: str, there: np.ndarray) -> Iterator[Found]:
         total = int((mine[:, 2] - mine[:, 1] + 1).sum())
         count = f"{len(mine)} gap{'s' if len(mine) > 1 else ''} of more than {GAP_DAYS} days"
         words = f"{count}, {total} steps in all"
-        yield Found("long gap", int(row), (name,), int(mine[0, 1]), int(mine[-1, 2]), words)
+        yield Found("long gap", row, (name,), int(mine[0, 1]), int(mine[-1, 2]), words)
 
 
 def _labels(block: Block) -> Iterator[Found]:
@@ -73,7 +73,7 @@ def _labels(block: Block) -> Iterator[Found]:
     for row in range(block.size):
         steps = np.flatnonzero(label[row])
         if not steps.size:
-            first, last = block.there(row, *block.values)
+            first, last = block.there(row, tuple(block.values))
             yield Found("no labels", row, names, first, last, "no label of good quality")
             continue
         first, last = int(steps[0]), int(steps[-1])

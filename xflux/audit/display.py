@@ -124,7 +124,8 @@ def report_html(report: Report) -> str:
                 shown += f"<br><em>{html.escape(rest)}</em>"
             rows.append(
                 f"<tr><td {cell}>{severity}</td><td {cell}>{html.escape(_title(group))}</td>"
-                f"<td {cell}>{shown}</td><td {cell}><code>{html.escape(group[0].advice)}</code></td>"
+                f"<td {cell}>{shown}</td>"
+                f"<td {cell}><code>{html.escape(group[0].advice)}</code></td>"
                 "</tr>"
             )
     looked = "".join(f"<div>{html.escape(text)}</div>" for text in _looked(report))

@@ -24,8 +24,8 @@ DARK = 60.0
 """W m-2 above the air, daily mean; with less the sun hardly rises and radiation may be 0."""
 
 LEAF_ZERO = {"LAI": 0.5, "EVI": 0.12, "NDVI": 0.2, "FAPAR": 0.12}
-"""Usual value of the season from which on an exact 0 is no measurement. Snow lowers the indices of a
-winter, but then the usual value is low as well."""
+"""Usual value of the season from which on an exact 0 is no measurement. Snow lowers the indices
+of a winter, but then the usual value is low as well."""
 
 FLUX_ZERO = 1.0
 """g m-2 d-1, usual flux of the season from which on an exact 0 is odd: a daily mean of half-hours
@@ -71,14 +71,14 @@ def _satellite_fills(name: str, values: np.ndarray) -> Mask:
 
 
 def _at_each(block: Block, name: str, mask: Mask, kind: str, words: str) -> Iterator[Found]:
-    for row in np.flatnonzero(mask.any(axis=1)):
+    for row in robust.which(mask.any(axis=1)):
         steps = np.flatnonzero(mask[row])
         held = block.values[name][row, steps]
         shown = "" if kind == "infinite values" else f" {float(held[0]):.6g}"
         called = block.called.get(name, name)
         yield Found(
             kind,
-            int(row),
+            row,
             (name,),
             int(steps[0]),
             int(steps[-1]),
@@ -98,8 +98,8 @@ def zeros(block: Block) -> Iterator[Found]:
     """Exact zeros where the season, the light or the leaves say that there should be a value."""
     for name in block.values:
         zero = block.values[name] == 0
-        rows = np.flatnonzero(zero.sum(axis=1) >= ODD_ZEROS)
-        if not rows.size or name == "P":
+        rows = robust.which(zero.sum(axis=1) >= ODD_ZEROS)
+        if not rows or name == "P":
             continue
         usual = block.seasonal(np.where(zero[rows], np.float32(np.nan), block.values[name][rows]))
         odd = zero[rows] & _odd(block, name, rows, usual)
@@ -107,10 +107,10 @@ def zeros(block: Block) -> Iterator[Found]:
             steps = np.flatnonzero(here)
             if steps.size < ODD_ZEROS:
                 continue
-            partition = name == "Reco" and _closes(block, int(row), here)
+            partition = name == "Reco" and _closes(block, row, here)
             yield Found(
                 "zeros for missing",
-                int(row),
+                row,
                 (name,),
                 int(steps[0]),
                 int(steps[-1]),
@@ -124,13 +124,13 @@ def zeros(block: Block) -> Iterator[Found]:
 
 def _closes(block: Block, row: int, steps: Mask) -> bool:
     """Whether GPP and NEE go on where Reco is 0: then it is a limit of the partitioning."""
-    if not block.has("GPP", "NEE"):
+    if not block.has(("GPP", "NEE")):
         return False
     gap = block.values["NEE"][row, steps] + block.values["GPP"][row, steps]
     return bool(np.median(np.abs(gap[np.isfinite(gap)])) < 0.05) if gap.size else False
 
 
-def _odd(block: Block, name: str, rows: np.ndarray, usual: np.ndarray) -> Mask:
+def _odd(block: Block, name: str, rows: list[int], usual: np.ndarray) -> Mask:
     """Where a zero cannot be a measurement, shape (rows, T)."""
     never = np.zeros(usual.shape, dtype=bool)
     short = block.time.step == "sub-daily"
@@ -143,7 +143,7 @@ def _odd(block: Block, name: str, rows: np.ndarray, usual: np.ndarray) -> Mask:
             return never
         if name == "SW_IN":
             return block.top[rows] > DARK
-        if name == "VPD" and block.has("TA", "SW_IN"):
+        if name == "VPD" and block.has(("TA", "SW_IN")):
             sunny = block.values["SW_IN"][rows] > 0.5 * block.top[rows]
             return sunny & (block.values["TA"][rows] > WARM)
         if name in LEAVES:

@@ -23,14 +23,15 @@ the three pick their u* reference separately (Pastorello et al. 2020,
 doi:10.1038/s41597-020-0534-3) and differ by some hundredths."""
 
 EXACT = 0.003
-"""Where a quarter of the months close to this share the three were made to close, and `BROKEN` holds."""
+"""Where a quarter of the months close to this share the three were made to close, and `BROKEN`
+holds."""
 
 BROKEN = 0.04
 """Share of a month that is open in a record that closes otherwise."""
 
 HIDDEN, ROUNDING = 0.1, 0.01
-"""A scaled flux leaves less than `HIDDEN` of a gap that is too small to be seen otherwise, and a factor
-within `ROUNDING` of 1 is none."""
+"""A scaled flux leaves less than `HIDDEN` of a gap that is too small to be seen otherwise, and a
+factor within `ROUNDING` of 1 is none."""
 
 SMALL = 0.3
 """g m-2 d-1 below which an open balance is not worth a word."""
@@ -64,8 +65,8 @@ FROST_FLUX = 1.5
 """The same in deep frost, where the error of a partitioning is greater than at night."""
 
 DEEP_FROST = -12.0
-"""degC, daily mean, at which no leaf takes up a gram a day: photosynthesis stops a few degrees below
-freezing (Larcher 2003, Physiological Plant Ecology, table 2.12)."""
+"""degC, daily mean, at which no leaf takes up a gram a day: photosynthesis stops a few degrees
+below freezing (Larcher 2003, Physiological Plant Ecology, table 2.12)."""
 
 
 class Three(NamedTuple):
@@ -82,7 +83,7 @@ class Three(NamedTuple):
 
 
 def wrong_sign(block: Block) -> Iterator[Found]:
-    """GPP or Reco below zero, and NEE that is positive for uptake; they are turned for later checks."""
+    """GPP or Reco below zero, NEE positive for uptake; turned for the checks that follow."""
     least = LEAST.get(block.time.step, 30)
     for name in ("GPP", "Reco"):
         if name in block.values:
@@ -91,14 +92,14 @@ def wrong_sign(block: Block) -> Iterator[Found]:
             low, high = (robust.quantile(values, q, least=least) for q in (0.05, 0.95))
             with np.errstate(invalid="ignore"):
                 turned = (middle < 0) & (-low > 1.0) & (-low > 2.5 * np.maximum(high, 0.1))
-            for row in np.flatnonzero(turned & ~_consistent(block, least)):
-                yield _turned(block, int(row), name, f"median {middle[row]:.3g} g m-2 d-1")
+            for row in robust.which(turned & ~_consistent(block, least)):
+                yield _turned(block, row, name, f"median {middle[row]:.3g} g m-2 d-1")
     yield from _nee_sign(block, least)
 
 
 def _consistent(block: Block, least: int) -> Mask:
     """Whether NEE = Reco - GPP holds with the signs as they are: then negative fluxes are noise."""
-    if not block.has("NEE", "Reco", "GPP"):
+    if not block.has(("NEE", "Reco", "GPP")):
         return np.zeros(block.size, dtype=bool)
     three = Three(*(good(block, name) for name in ("NEE", "Reco", "GPP")))
     level = robust.median(np.abs(three.reco) + np.abs(three.gpp), least=least)
@@ -112,7 +113,7 @@ def _turned(block: Block, row: int, name: str, words: str) -> Found:
         "wrong sign",
         row,
         (name,),
-        *block.there(row, name),
+        *block.there(row, (name,)),
         f"{words}; expected {'Reco - GPP' if name == 'NEE' else 'positive'}",
         whole=f'ds["{called}"] = -ds["{called}"]',
     )
@@ -125,42 +126,40 @@ def _nee_sign(block: Block, least: int) -> Iterator[Found]:
     if "NEE" not in block.values:
         return
     nee = good(block, "NEE")
-    if block.has("GPP", "Reco"):
+    if block.has(("GPP", "Reco")):
         reco, gpp = good(block, "Reco"), good(block, "GPP")
         as_is = robust.median(np.abs(nee - (reco - gpp)), least=least)
         other = robust.median(np.abs(nee + (reco - gpp)), least=least)
         with np.errstate(invalid="ignore"):
-            rows = np.flatnonzero((other < TURNED * as_is) & (as_is > SMALL))
+            rows = robust.which((other < TURNED * as_is) & (as_is > SMALL))
         for row in rows:
             words = f"median |NEE - (Reco - GPP)| is {as_is[row]:.3g} g m-2 d-1, with -NEE "
-            yield _turned(block, int(row), "NEE", f"{words}{other[row]:.3g}")
+            yield _turned(block, row, "NEE", f"{words}{other[row]:.3g}")
         return
     for partner, sign in (("GPP", 1.0), ("Reco", -1.0)):
         if partner in block.values:
             third = robust.median(good(block, partner) + sign * nee, least=least)
             mirror = robust.median(good(block, partner) - sign * nee, least=least)
             with np.errstate(invalid="ignore"):
-                rows = np.flatnonzero((third < -0.2) & (mirror > 0.2))
+                rows = robust.which((third < -0.2) & (mirror > 0.2))
             name = "Reco" if partner == "GPP" else "GPP"
             for row in rows:
                 words = f"{name} from NEE and {partner} would be {third[row]:.3g} g m-2 d-1"
-                yield _turned(block, int(row), "NEE", words)
+                yield _turned(block, row, "NEE", words)
             return
     follows = _green_light(block)
     if follows is None:
         return
     link = robust.correlation(follows, nee, least=6 * least)
     with np.errstate(invalid="ignore"):
-        rows = np.flatnonzero(link > 0.5)
+        rows = robust.which(link > 0.5)
     for row in rows:
-        yield _turned(
-            block, int(row), "NEE", f"NEE rises with light and leaves (r {link[row]:.2f})"
-        )
+        yield _turned(block, row, "NEE", f"NEE rises with light and leaves (r {link[row]:.2f})")
 
 
 def _green_light(block: Block) -> Array | None:
     """Light on leaves in warm air: what uptake follows."""
-    if not block.has("SW_IN", "TA"):
+    if not block.has(("SW_IN", "TA")):
         return None
     light = block.values["SW_IN"] * np.clip((block.values["TA"] + 2) / 15, 0, 1)
     for name in ("EVI", "LAI", "NDVI", "FAPAR"):
@@ -171,7 +170,7 @@ def _green_light(block: Block) -> Array | None:
 
 def closure(block: Block) -> Iterator[Found]:
     """NEE against Reco - GPP: how far they are apart, since when, and which flux explains it."""
-    if not block.has("NEE", "Reco", "GPP"):
+    if not block.has(("NEE", "Reco", "GPP")):
         return
     least = LEAST.get(block.time.step, 30)
     three = Three(*(good(block, name) for name in ("NEE", "Reco", "GPP")))
@@ -285,11 +284,11 @@ def uptake_without_light(block: Block) -> Iterator[Found]:
     for kind, where, most, words in cases:
         held = np.where(where, gpp, np.float32(np.nan))
         middle = robust.median(held, least=DARK_STEPS if block.time.step != "monthly" else 3)
-        for row in np.flatnonzero(middle > most):
+        for row in robust.which(middle > most):
             steps = np.flatnonzero(np.isfinite(held[row]))
             yield Found(
                 kind,
-                int(row),
+                row,
                 ("GPP",),
                 int(steps[0]),
                 int(steps[-1]),

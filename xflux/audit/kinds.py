@@ -60,7 +60,7 @@ KINDS: dict[str, Kind] = {
         "warning", _VALUES, "exact zeros where season, light or leaves tell of a value", _CUT
     ),
     "wrong unit": Kind(
-        "error", _VALUES, "a size that fits another unit: kelvin, Pa, kPa, J, MJ, PAR, mm h-1, kg, CO2",
+        "error", _VALUES, "a size that fits another unit: K, Pa, kPa, J, MJ, PAR, mm h-1, kg, CO2",
         "check the unit",
     ),
     "out of range": Kind("error", _VALUES, "values that cannot be", "mask them"),
@@ -91,7 +91,7 @@ KINDS: dict[str, Kind] = {
         "use one side, or bring both to one level",
     ),
     "drift": Kind(
-        "warning", _LEVEL, "a gradual change of level: a sensor ages", "recalibrate, or leave it out"
+        "warning", _LEVEL, "a gradual change of level: a sensor ages", "recalibrate or leave out"
     ),
     # --- sun and clock ---------------------------------------------------------------------------
     "too much radiation": Kind(
@@ -108,7 +108,7 @@ KINDS: dict[str, Kind] = {
         "error", _SUN, "clocks put forward in summer", "use local standard time all year"
     ),
     "shifted days": Kind(
-        "warning", _SUN, "days that go with the radiation of the day before or after", "move the days"
+        "warning", _SUN, "days that go with the light of the day before or after", "move the days"
     ),
     "wrong place": Kind(
         "error", _SUN, "a season or a noon of another latitude, hemisphere or longitude; 0, 0",
@@ -132,7 +132,7 @@ KINDS: dict[str, Kind] = {
     ),
     "no rain": Kind("warning", _WEATHER, "a season without the rain of other years", _CUT),
     # --- fluxes ----------------------------------------------------------------------------------
-    "wrong sign": Kind("error", _FLUXES, "GPP or Reco negative, NEE positive for uptake", "turn it"),
+    "wrong sign": Kind("error", _FLUXES, "GPP or Reco below 0, NEE above 0 for uptake", "turn it"),
     "no closure": Kind(
         "warning", _FLUXES, "NEE that is not Reco - GPP: how far, since when, by which factor",
         "take the three of one product",
@@ -179,7 +179,7 @@ KINDS: dict[str, Kind] = {
         "note", _COVER, "a driver without any value at an entity; a warning for TA and SW_IN",
         "add it, or leave the entity out",
     ),
-    "long gap": Kind("note", _COVER, "a month or more without TA or SW_IN", "fill it, or accept it"),
+    "long gap": Kind("note", _COVER, "a month or more without TA or SW_IN", "fill or accept it"),
     "no labels": Kind("note", _COVER, "an entity without a label of good quality", "leave it out"),
     "few labels": Kind("note", _COVER, "years with labels on less than a quarter of the steps", ""),
     "one season only": Kind("note", _COVER, "labels in no more than four months of the year", ""),

@@ -1,8 +1,8 @@
 """Days out of step: a variable whose days are those before or after of the others.
 
-Bright days have a wide range of temperature, dry air and much photosynthesis, on the same day. Where
-these go together best a day earlier or later, the days of one of them are shifted, as time stamps of
-the end of a day or days of another time zone make them.
+Bright days have a wide range of temperature, dry air and much photosynthesis, on the same day.
+Where these go together best a day earlier or later, the days of one of them are shifted, as time
+stamps of the end of a day or days of another time zone make them.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def shifted_days(block: Block) -> Iterator[Found]:
                 "shifted days",
                 row,
                 names,
-                *block.there(row, *names),
-                f"{abs(shift)} day{'s' if abs(shift) > 1 else ''} {'late' if shift > 0 else 'early'}"
+                *block.there(row, names),
+                f"days {abs(shift)} too {'late' if shift > 0 else 'early'}"
                 f": correlation of radiation and {WORDS[witness]} {best:.2f} so shifted, "
                 f"{plain:.2f} as they are",
                 whole=_line(block, names, shift),
@@ -91,7 +91,7 @@ def _line(block: Block, names: tuple[str, ...], shift: int) -> str:
 def _followers(block: Block, dull: np.ndarray) -> dict[str, Array]:
     """Series that go with the radiation of their day, each with the sign that makes them rise."""
     values, out = block.values, {}
-    if block.has("TA_MIN", "TA_MAX"):
+    if block.has(("TA_MIN", "TA_MAX")):
         out["range"] = values["TA_MAX"] - values["TA_MIN"]
     if "VPD" in values:
         out["VPD"] = values["VPD"]
@@ -148,11 +148,9 @@ def _culprits(
         return
     if "GPP" in moved or "NEE" in moved:
         witness = "GPP" if "GPP" in moved else "NEE"
-        names = tuple(name for name in ("GPP", "Reco", "NEE") if name in block.values)
-        yield names, moved[witness], witness
+        yield block.those(("GPP", "Reco", "NEE")), moved[witness], witness
     if "range" in moved:
-        names = tuple(name for name in ("TA", "TA_MIN", "TA_MAX") if name in block.values)
-        yield names, moved["range"], "range"
+        yield block.those(("TA", "TA_MIN", "TA_MAX")), moved["range"], "range"
     for name in ("VPD", "P"):
         if name in moved:
             yield (name,), moved[name], name

@@ -1,8 +1,9 @@
 """Leaves against the season: months in a wrong order, and leaves that come out in winter.
 
-Leaf area and vegetation indices are made apart from the tower and joined to it by month, which goes
-wrong where months are sorted as text: 1, 10, 11, 12, 2, ... 9. Two things tell: leaves change little
-from one month to the next, and they follow the photosynthesis of the tower, or its warmth and light.
+Leaf area and vegetation indices are made apart from the tower and joined to it by month, which
+goes wrong where months are sorted as text: 1, 10, 11, 12, 2, ... 9. Two things tell: leaves
+change little from one month to the next, and they follow the photosynthesis of the tower, or its
+warmth and light.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ ORDERS: dict[str, Whole] = {
 """Orders that are tried, by what makes them."""
 
 SMOOTHER = 0.05
-"""Logarithm of the ratio by which months must change less from one to the next once put in order."""
+"""Logarithm of the ratio by which months must change less from one to the next once put in
+order."""
 
 BETTER, ENOUGH, AGAINST = 0.4, 0.7, -0.2
-"""A reordering by smoothness must also raise the correlation with the season by `BETTER`, to `ENOUGH`
-at least. A shift leaves the smoothness as it is: there the correlation must be below `AGAINST` before
-and above `SHIFTED` after."""
+"""A reordering by smoothness must also raise the correlation with the season by `BETTER`, to
+`ENOUGH` at least. A shift leaves the smoothness as it is: there the correlation must be below
+`AGAINST` before and above `SHIFTED` after."""
 
 SHIFTED = 0.8
 
@@ -78,8 +80,8 @@ def _by_year(block: Block, values: Array) -> Array:
     """Monthly means as (N, years, 12), whole years only."""
     months = block.time.monthly(values)
     years = months.reshape(months.shape[0], -1, 12)
-    whole = np.isfinite(years).all(axis=2)
-    return np.where(whole[:, :, None], years, np.float32(np.nan))
+    whole = np.isfinite(years).all(axis=2, keepdims=True)
+    return np.where(whole, years, np.float32(np.nan))
 
 
 def _climatology(values: Array) -> Array:
@@ -132,11 +134,11 @@ def _order_of(block: Block, name: str, season: Season) -> Iterator[Found]:
         better = value > score
         best, score = np.where(better, number, best), np.where(better, value, score)
     best = _shared(best, gains, np.isfinite(roughness))
-    for row in np.flatnonzero(best >= 0):
+    for row in robust.which(best >= 0):
         kind, order = list(ORDERS.items())[best[row]]
         as_is = plain[kind.startswith("text")]
-        yield _finding(block, name, int(row), kind, order, as_is, fits[best[row]], gains[best[row]])
-        block.set_aside(int(row), name)
+        yield _finding(block, name, row, kind, order, as_is, fits[best[row]], gains[best[row]])
+        block.set_aside(row, (name,))
 
 
 def _roughness(years: Array) -> Array:
@@ -190,7 +192,7 @@ def _finding(
             "months out of order",
             row,
             (name,),
-            *block.there(row, name),
+            *block.there(row, (name,)),
             f"the months of each year stand as {shown}: put in order, {words} then, and "
             f"{change:.0f} % less change from month to month",
             whole=f'reorder the months of each year of ds["{called}"]: those stored are {shown}',
@@ -199,7 +201,7 @@ def _finding(
         "season out of step",
         row,
         (name,),
-        *block.there(row, name),
+        *block.there(row, (name,)),
         f"{kind}: {words} when the months are taken as {shown}",
         whole=f'check the months of ds["{called}"]',
     )

@@ -20,8 +20,8 @@ LATITUDES = np.arange(-80.0, 81.0, 2.0)
 """Latitudes that are tried."""
 
 APART = 18.0
-"""Degrees between the latitude that fits best and the one given. Cloudy seasons move the best fit of
-a true tower by up to about 10 degrees."""
+"""Degrees between the latitude that fits best and the one given. Cloudy seasons move the best
+fit of a true tower by up to about 10 degrees."""
 
 CLEARER = 0.08
 """By how much less the misfit must be, as a share of the radiation's size."""
@@ -40,12 +40,12 @@ def too_bright(block: Block) -> Iterator[Found]:
     with np.errstate(invalid="ignore"):
         over = block.values["SW_IN"] > ABOVE * block.top + SLACK
     called = block.called.get("SW_IN", "SW_IN")
-    for row in np.flatnonzero(over.any(axis=1)):
+    for row in robust.which(over.any(axis=1)):
         steps = np.flatnonzero(over[row])
         worst = steps[np.argmax((block.values["SW_IN"][row] - block.top[row])[steps])]
         yield Found(
             "too much radiation",
-            int(row),
+            row,
             ("SW_IN",),
             int(steps[0]),
             int(steps[-1]),
@@ -78,13 +78,13 @@ def wrong_place(block: Block) -> Iterator[Found]:
     best = LATITUDES[np.argmin(tried, axis=1)]
     with np.errstate(invalid="ignore"):
         wrong = whole & (np.abs(best - lat) > APART) & (own - tried.min(axis=1) > CLEARER)
-    for row in np.flatnonzero(wrong):
-        name, words, line = _place_words(block, int(row), float(best[row]))
+    for row in robust.which(wrong):
+        name, words, line = _place_words(block, row, float(best[row]))
         yield Found(
             "wrong place" if name == "lat" else "season out of step",
-            int(row),
+            row,
             (name,),
-            *block.there(int(row), "SW_IN"),
+            *block.there(row, ("SW_IN",)),
             f"the season of radiation is that of latitude {best[row]:.0f}, not {lat[row]:.4g}"
             f"{words}",
             line=line,
@@ -93,7 +93,7 @@ def wrong_place(block: Block) -> Iterator[Found]:
             block.numbers["lat"][row] = np.nan
             block.__dict__.pop("top", None)
         else:
-            block.set_aside(int(row), name)
+            block.set_aside(row, (name,))
 
 
 def _place_words(block: Block, row: int, best: float) -> tuple[str, str, str]:

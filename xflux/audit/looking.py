@@ -1,4 +1,4 @@
-"""The order of the checks on one block: what explains other faults comes first, and is set aside."""
+"""The order of the checks on one block: what explains other faults comes first."""
 
 from __future__ import annotations
 
@@ -96,4 +96,4 @@ def look(block: Block) -> Iterator[tuple[Timeline, Found]]:
             for found in check(view):
                 yield view.time, found
                 if found.kind == "wrong unit":
-                    block.set_aside(found.row, *found.names)
+                    block.set_aside(found.row, found.names)

@@ -39,8 +39,8 @@ def _all(block: Block, kind: str, row: int, name: str, words: str, line: str = "
 def _coordinates(block: Block) -> Iterator[Found]:
     lat, lon = block.number("lat"), block.number("lon")
     if "lat" in block.numbers:
-        for row in np.flatnonzero(~np.isfinite(lat) & _has_data(block)):
-            yield _all(block, "no place", int(row), "lat", "no latitude")
+        for row in robust.which(~np.isfinite(lat) & _has_data(block)):
+            yield _all(block, "no place", row, "lat", "no latitude")
     for row in range(block.size):
         if lat[row] == 0 and lon[row] == 0:
             yield _all(
@@ -72,15 +72,15 @@ def _land_cover(block: Block) -> Iterator[Found]:
     if "igbp" not in block.classes:
         return
     known = set(IGBP_CLASSES)
-    for row in np.flatnonzero(_has_data(block)):
+    for row in robust.which(_has_data(block)):
         name = block.classes["igbp"][row]
         if name in known or name.isdigit():
             continue
         if name in ("", "nan", "None", "-9999"):
-            yield _all(block, "no land cover", int(row), "igbp", "no land cover")
+            yield _all(block, "no land cover", row, "igbp", "no land cover")
         else:
             words = f"{str(name)!r} is no IGBP class; known are {', '.join(IGBP_CLASSES)}"
-            yield _all(block, "unknown land cover", int(row), "igbp", words)
+            yield _all(block, "unknown land cover", row, "igbp", words)
 
 
 def _elevation(block: Block) -> Iterator[Found]:
@@ -92,14 +92,14 @@ def _elevation(block: Block) -> Iterator[Found]:
     with np.errstate(invalid="ignore", divide="ignore"):
         off = np.abs(pressure - expected) > PRESSURE_OFF
         meant = -BAROMETRIC * np.log(pressure / SEA_LEVEL)
-    for row in np.flatnonzero(off):
+    for row in robust.which(off):
         words = (
             f"{height[row]:.0f} m, but the median pressure is {pressure[row]:.0f} hPa, as at "
             f"{meant[row]:.0f} m"
         )
         if abs(height[row] * 0.3048 - meant[row]) < 100:
             words += ": looks like feet"
-        yield _all(block, "wrong elevation", int(row), "elevation", words)
+        yield _all(block, "wrong elevation", row, "elevation", words)
 
 
 def _climate(block: Block) -> Iterator[Found]:
@@ -108,8 +108,8 @@ def _climate(block: Block) -> Iterator[Found]:
     months = block.time.monthly(block.values["TA"]).reshape(block.size, -1, 12)
     usual = robust.median(np.swapaxes(months, 1, 2))
     coldest = np.where(np.isfinite(usual).all(axis=1), usual.min(axis=1), np.nan)
-    for row in np.flatnonzero(coldest < COLDEST):
+    for row in robust.which(coldest < COLDEST):
         name = str(block.classes["climate"][row])
         if name.lower() in CLIMATES:
             words = f"{name}, but the coldest month has {coldest[row]:.1f} degC"
-            yield _all(block, "wrong climate", int(row), "climate", words)
+            yield _all(block, "wrong climate", row, "climate", words)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from xflux.audit import robust
 from xflux.audit.blocks import Block, Found
 from xflux.cf.variables import BY_NAME
 
@@ -33,7 +34,7 @@ def out_of_range(block: Block) -> Iterator[Found]:
             low, high = SHORT_STEPS.get(name, (low, high))
         with np.errstate(invalid="ignore"):
             mask = (values < low) | (values > high)
-        for entity in np.flatnonzero(mask.any(axis=1)):
+        for entity in robust.which(mask.any(axis=1)):
             steps = np.flatnonzero(mask[entity])
             held = values[entity, steps]
             worst = float(held[np.argmax(np.abs(held - (low + high) / 2))])
@@ -43,7 +44,7 @@ def out_of_range(block: Block) -> Iterator[Found]:
             guess = f": {words.partition(':')[0]}" if ":" in words else ""
             yield Found(
                 "out of range",
-                int(entity),
+                entity,
                 (name,),
                 int(steps[0]),
                 int(steps[-1]),
@@ -62,11 +63,11 @@ def negative_rain(block: Block) -> Iterator[Found]:
     with np.errstate(invalid="ignore"):
         mask = values < NEGATIVE_RAIN
     called = block.called.get("P", "P")
-    for entity in np.flatnonzero(mask.any(axis=1)):
+    for entity in robust.which(mask.any(axis=1)):
         steps = np.flatnonzero(mask[entity])
         yield Found(
             "negative precipitation",
-            int(entity),
+            entity,
             ("P",),
             int(steps[0]),
             int(steps[-1]),

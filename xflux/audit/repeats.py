@@ -19,14 +19,16 @@ SHORTEST = {"daily": 4, "monthly": 3}
 """Fewest equal values that count as stuck."""
 
 BRIEF = 10
-"""Equal days below which a stuck value is only worth a note: gaps are filled with means of some days."""
+"""Equal days below which a stuck value is only worth a note: gaps are filled with means of some
+days."""
 
 SHORTEST_HOURS = 12.0
-"""Fewest equal steps that count as stuck: below a day, half a day of them; damp or melting air keeps
-a sensor of coarse resolution at one value for some hours."""
+"""Fewest equal steps that count as stuck: below a day, half a day of them; damp or melting air
+keeps a sensor of coarse resolution at one value for some hours."""
 
 STILL_LEAVES = 13
-"""Months without any change that make leaves stuck: seasons change, and so does what satellites see."""
+"""Months without any change that make leaves stuck: seasons change, and so does what satellites
+see."""
 
 LONG_BRIDGE = 7
 """Days of a straight line from which on a gap was bridged, not measured."""
@@ -119,9 +121,9 @@ def _long_runs(block: Block, name: str, same: Mask, kind: str, before: int) -> I
         )
         more = f", and {len(mine) - 1} shorter ones" if len(mine) > 1 else ""
         words = f"{last - first + 1} steps {what}{more}"
-        short = block.time.step == "daily" and last - first + 1 < BRIEF and kind == "stuck"
-        severity = "note" if short else ""
-        yield Found(kind, int(row), (name,), first, last, words, severity=severity)
+        brief = block.time.step == "daily" and last - first + 1 < BRIEF and kind == "stuck"
+        severity = "note" if brief else ""
+        yield Found(kind, row, (name,), first, last, words, severity=severity)
         for _, a, b in mine:
             values[row, a : b + before + 1] = np.nan
 
@@ -138,7 +140,7 @@ def _still_leaves(block: Block, name: str) -> Iterator[Found]:
             steps = np.flatnonzero(inside)
             yield Found(
                 "stuck",
-                int(row),
+                row,
                 (name,),
                 int(steps[0]),
                 int(steps[-1]),

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
 SIGMA = 1.4826
@@ -13,7 +14,7 @@ SIGMA = 1.4826
 doi:10.1080/01621459.1993.10476408)."""
 
 
-def quantile(values: Array, share: float, *, least: int = 1) -> Array:
+def quantile(values: Numbers, share: float, *, least: int = 1) -> Array:
     """Quantile of the values that are there, NaN where fewer than ``least`` are.
 
     Sorting puts missing values last, which is much faster than `numpy.nanquantile`. Between two
@@ -33,12 +34,12 @@ def quantile(values: Array, share: float, *, least: int = 1) -> Array:
     return np.where(count >= max(least, 1), found, np.float32(np.nan)).astype(np.float32)
 
 
-def median(values: Array, *, least: int = 1) -> Array:
+def median(values: Numbers, *, least: int = 1) -> Array:
     """Median of the values that are there, the lower one of two."""
     return quantile(values, 0.5, least=least)
 
 
-def spread(values: Array, *, least: int = 1) -> Array:
+def spread(values: Numbers, *, least: int = 1) -> Array:
     """Standard deviation by the median absolute deviation from the median."""
     centre = median(values, least=least)
     return np.asarray(
@@ -46,12 +47,17 @@ def spread(values: Array, *, least: int = 1) -> Array:
     )
 
 
-def mean(values: Array, *, least: int = 1) -> Array:
+def mean(values: Numbers, *, least: int = 1) -> Array:
     """Mean of the values that are there, NaN where fewer than ``least`` are."""
     there = np.isfinite(values)
     count = there.sum(axis=-1)
     total = np.where(there, values, 0.0).sum(axis=-1, dtype=np.float64)
     return np.where(count >= max(least, 1), total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def which(mask: Mask | np.bool_) -> list[int]:
+    """Positions at which a mask of one dimension holds, as plain numbers."""
+    return [int(place) for place in np.flatnonzero(mask)]
 
 
 def runs(mask: Mask) -> npt.NDArray[np.int64]:
@@ -71,7 +77,7 @@ def runs(mask: Mask) -> npt.NDArray[np.int64]:
     return np.stack([row, first, last], axis=1).astype(np.int64)
 
 
-def correlation(one: Array, other: Array, *, least: int = 3) -> Array:
+def correlation(one: Numbers, other: Numbers, *, least: int = 3) -> Array:
     """Pearson correlation over the steps that both have, NaN where there are too few.
 
     Examples

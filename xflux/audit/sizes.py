@@ -19,6 +19,7 @@ from xflux.audit.fills import FLUXES, LEAVES
 from xflux.cf import units
 from xflux.cf.derived import saturation_pressure
 from xflux.cf.variables import BY_NAME
+from xflux.errors import UnitsError
 
 LEAST = {"daily": 30, "monthly": 6}
 """Steps that a yardstick needs."""
@@ -32,8 +33,8 @@ QUANTUM_LIMIT = 4.8
 2013, doi:10.1104/pp.113.219006), with 4.57 mol of photons in a MJ."""
 
 PER_EVI = 9.0
-"""g of carbon per MJ of PAR and EVI. Light use efficiency grows about linearly with EVI (Sims et al.
-2006, doi:10.1029/2006JG000162); a canopy of EVI 0.5 then stays below `QUANTUM_LIMIT`."""
+"""g of carbon per MJ of PAR and EVI. Light use efficiency grows about linearly with EVI (Sims et
+al. 2006, doi:10.1029/2006JG000162); a canopy of EVI 0.5 then stays below `QUANTUM_LIMIT`."""
 
 IDLE_EVI, DENSE = 0.3, 0.4
 """The same, below which leaves would hardly work, where EVI in high season is above `DENSE`."""
@@ -86,7 +87,7 @@ def _temperature(block: Block, name: str) -> Iterator[Found]:
             ((warm > 50) & (warm < 130) & (middle < 110), "looks like degrees Fahrenheit", ""),
         )
     for which, words, unit in cases:
-        for row in np.flatnonzero(which):
+        for row in robust.which(which):
             line = (
                 f'ds["{called}"].attrs["units"] = "{unit}"'
                 if unit
@@ -94,13 +95,13 @@ def _temperature(block: Block, name: str) -> Iterator[Found]:
             )
             yield Found(
                 "wrong unit",
-                int(row),
+                row,
                 (name,),
-                *block.there(row, name),
+                *block.there(row, (name,)),
                 f"median {middle[row]:.4g} degC, 2 % above {warm[row]:.4g} degC: {words}",
                 whole=line,
             )
-            block.set_aside(int(row), name)
+            block.set_aside(row, (name,))
 
 
 def _measured(
@@ -109,24 +110,24 @@ def _measured(
     done: set[int] = set()
     for stick in measure(block, name):
         with np.errstate(invalid="ignore"):
-            rows = np.flatnonzero((stick.found < stick.low) | (stick.found > stick.high))
-        for row in rows:
-            if int(row) in done:
+            wrong = (stick.found < stick.low) | (stick.found > stick.high)
+        for row in robust.which(wrong):
+            if row in done:
                 continue
-            done.add(int(row))
+            done.add(row)
             ratio = float(stick.found[row])
             words, line = _meant(block, name, ratio / stick.typical)
             yield Found(
                 "wrong unit",
-                int(row),
+                row,
                 (name,),
-                *block.there(row, name),
+                *block.there(row, (name,)),
                 f"{stick.words} is {ratio:.3g}, expected {stick.low:.3g} to {stick.high:.3g}"
                 f"{words}",
                 whole=line,
             )
     for row in done:
-        block.set_aside(row, name)
+        block.set_aside(row, (name,))
 
 
 def _meant(block: Block, name: str, excess: float) -> tuple[str, str]:
@@ -148,7 +149,7 @@ def _meant(block: Block, name: str, excess: float) -> tuple[str, str]:
     said = block.raw_units.get(name) or row.units
     try:
         now = _factor(said, row.quantity, block)
-    except units.UnitsError:
+    except UnitsError:
         return "", ""
     wanted = abs(now / excess) if excess else 0.0
     best, off = "", math.log(3.5)

@@ -16,8 +16,8 @@ PARTS = 12
 years."""
 
 SMOOTH = 0.15
-"""Share of the usual change from day to day below which a stretch was not measured: a mean season, a
-running mean or a line has no weather in it."""
+"""Share of the usual change from day to day below which a stretch was not measured: a mean
+season, a running mean or a line has no weather in it."""
 
 DAYS = 18
 """Days that a part of a year needs."""
@@ -32,16 +32,20 @@ FEW = 0.1
 """Share of the steps of a year that were measured, below which the year is one of filling."""
 
 ALIKE = 0.01
-"""Change of leaves between years, as a share of that within a year, below which they are a mean year
-that is repeated."""
+"""Change of leaves between years, as a share of that within a year, below which they are a mean
+year that is repeated."""
 
 STILL = 0.01
 """Median change of leaves from month to month below which there is no season to repeat."""
 
 
 class Lively(NamedTuple):
-    """Usual change from day to day below which nothing can be told, in xflux's unit, and the parts
-    of a year that must be smooth in a row. Snow, bare fields and damp air make some smooth."""
+    """What it takes to call a variable too smooth.
+
+    ``change`` is the usual change from day to day below which nothing can be told, in xflux's unit,
+    and ``parts`` the parts of a year that must be smooth in a row: snow, bare fields and damp air
+    make some smooth.
+    """
 
     change: float
     parts: int
@@ -119,7 +123,7 @@ def _stretches(
         part = slice(longest[1], longest[2] + 1)
         yield Found(
             "too smooth",
-            int(row),
+            row,
             (name,),
             first,
             last,
@@ -175,16 +179,16 @@ def repeated_season(block: Block) -> Iterator[Found]:
         if name not in block.values:
             continue
         months = block.time.monthly(block.values[name]).reshape(block.size, -1, 12)
-        whole = np.isfinite(months).all(axis=2)
+        whole = np.isfinite(months).sum(axis=2) == 12
         swing = robust.median(np.abs(np.diff(months, axis=2)).reshape(block.size, -1), least=22)
         between = robust.median(np.abs(np.diff(months, axis=1)).reshape(block.size, -1), least=22)
         with np.errstate(invalid="ignore"):
             same = (between < ALIKE * swing) & (swing > STILL) & (whole.sum(axis=1) >= 3)
-        for row in np.flatnonzero(same):
+        for row in robust.which(same):
             yield Found(
                 "repeated season",
-                int(row),
+                row,
                 (name,),
-                *block.there(int(row), name),
+                *block.there(row, (name,)),
                 f"the same months in {int(whole[row].sum())} years",
             )

@@ -16,9 +16,9 @@ from xflux.cf.variables import BY_NAME
 class Limit(NamedTuple):
     """When a value is a spike: so many robust standard deviations and so much in its unit.
 
-    Deviations from the neighbours are scaled by their own median absolute size in that season, after
-    Papale et al. (2006, doi:10.5194/bg-3-571-2006), who take 4 to 7 for half-hours of NEE. Daily means
-    have heavier tails (fronts, harvests, gaps filled), so the limits are far out.
+    Deviations from the neighbours are scaled by their own median absolute size in that season,
+    after Papale et al. (2006, doi:10.5194/bg-3-571-2006), who take 4 to 7 for half-hours of NEE.
+    Daily means have heavier tails (fronts, harvests, gaps filled), so the limits are far out.
     """
 
     sigma: float
@@ -65,13 +65,13 @@ def spikes(block: Block) -> Iterator[Found]:
         mask, off = (
             _months(block, name, values) if step == "monthly" else _days(block, name, values)
         )
-        for row in np.flatnonzero(mask.any(axis=1)):
+        for row in robust.which(mask.any(axis=1)):
             steps = np.flatnonzero(mask[row])
             worst = steps[np.argmax(np.abs(off[row, steps]))]
             unit = BY_NAME[name].units
             yield Found(
                 "spike",
-                int(row),
+                row,
                 (name,),
                 int(steps[0]),
                 int(steps[-1]),

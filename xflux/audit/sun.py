@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.floating]
 
 SOLAR_CONSTANT = 1361.0
 """Radiation above the air at the mean distance of the sun, W m-2."""
@@ -17,13 +18,13 @@ SOLAR_CONSTANT = 1361.0
 YEAR_DAYS = 365.25
 
 
-def _angles(day: Array) -> tuple[Array, Array]:
+def _angles(day: Numbers) -> tuple[Numbers, Numbers]:
     """Declination [rad] and relative distance factor of each day of the year."""
     turn = 2 * np.pi * day / YEAR_DAYS
     return 0.409 * np.sin(turn - 1.39), 1 + 0.033 * np.cos(turn)
 
 
-def daily_top(latitude: Array, day: Array) -> Array:
+def daily_top(latitude: Numbers, day: Numbers) -> Array:
     """Daily mean radiation above the air, W m-2, shape (N, T).
 
     Parameters
@@ -37,7 +38,7 @@ def daily_top(latitude: Array, day: Array) -> Array:
     --------
     >>> daily_top(np.array([0.0, 60.0]), np.array([172.0])).round()
     array([[385.],
-           [480.]], dtype=float32)
+           [476.]], dtype=float32)
     """
     tilt, near = _angles(day)
     phi = np.radians(latitude)[:, None]
@@ -46,7 +47,7 @@ def daily_top(latitude: Array, day: Array) -> Array:
     return np.asarray(SOLAR_CONSTANT / np.pi * near * np.maximum(path, 0), dtype=np.float32)
 
 
-def noon(longitude: Array, utc_offset: Array, day: Array) -> Array:
+def noon(longitude: Numbers, utc_offset: Numbers, day: Numbers) -> Array:
     """Clock hour of the sun's highest stand, shape (N, T), by the equation of time."""
     turn = 2 * np.pi * (day - 81) / 364
     equation = 0.1645 * np.sin(2 * turn) - 0.1255 * np.cos(turn) - 0.025 * np.sin(turn)
@@ -54,7 +55,7 @@ def noon(longitude: Array, utc_offset: Array, day: Array) -> Array:
     return np.asarray(12 - offset[:, None] / 15 - equation, dtype=np.float32)
 
 
-def height(latitude: Array, day: Array, hour: Array, noon_hour: Array) -> Array:
+def height(latitude: Numbers, day: Numbers, hour: Numbers, noon_hour: Numbers) -> Array:
     """Sine of the sun's height above the horizon, shape (N, T); negative at night.
 
     Parameters
@@ -74,7 +75,7 @@ def height(latitude: Array, day: Array, hour: Array, noon_hour: Array) -> Array:
     )
 
 
-def top(latitude: Array, day: Array, hour: Array, noon_hour: Array) -> Array:
+def top(latitude: Numbers, day: Numbers, hour: Numbers, noon_hour: Numbers) -> Array:
     """Radiation above the air at each hour, W m-2, shape (N, T); parameters as of `height`."""
     _, near = _angles(day)
     sine = height(latitude, day, hour, noon_hour)

@@ -6,9 +6,11 @@ missing, doubled or out of order in the Dataset; what that was is told by `axis_
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -181,7 +183,8 @@ def timeline(time: xr.DataArray) -> tuple[Timeline | None, list[AxisFault]]:
     order = np.unique(seconds[known])
     if order.size < 2:
         return None, list(_doubled(values, seconds))
-    length = float(np.median(np.diff(order)))
+    lengths, counts = np.unique(np.diff(order), return_counts=True)
+    length = float(lengths[np.argmax(counts)])
     step = _named(length / 86400)
     earliest = values[known][np.argmin(seconds[known])]
     if step == "monthly":
@@ -218,7 +221,7 @@ def _seconds(values: npt.NDArray[np.generic], *, midnight: bool = False) -> npt.
     if np.issubdtype(values.dtype, np.datetime64):
         origin = values[0].astype("datetime64[D]") if midnight else values[0]
         return np.asarray((values - origin) / np.timedelta64(1, "s"), dtype=np.float64)
-    begin = values[0].replace(hour=0, minute=0, second=0) if midnight else values[0]  # type: ignore[attr-defined]
+    begin = values[0].replace(hour=0, minute=0, second=0) if midnight else values[0]
     return np.array([(value - begin).total_seconds() for value in values])
 
 
@@ -236,7 +239,7 @@ def _placed(
     return np.where(known, np.nan_to_num(rounded, nan=-1), -1).astype(np.int64), crooked
 
 
-def _axis(earliest: object, size: int, step: str, length: float) -> npt.NDArray[np.generic]:
+def _axis(earliest: Any, size: int, step: str, length: float) -> npt.NDArray[np.generic]:
     """Times of a complete axis from the earliest stamp on."""
     if isinstance(earliest, np.datetime64):
         if step == "monthly":
@@ -251,10 +254,10 @@ def _axis(earliest: object, size: int, step: str, length: float) -> npt.NDArray[
     out = np.empty(size, dtype=object)
     for i in range(size):
         if step == "monthly":
-            count = earliest.year * 12 + earliest.month - 1 + i  # type: ignore[attr-defined]
-            out[i] = earliest.replace(year=count // 12, month=count % 12 + 1, day=1)  # type: ignore[attr-defined]
+            count = earliest.year * 12 + earliest.month - 1 + i
+            out[i] = earliest.replace(year=count // 12, month=count % 12 + 1, day=1)
         else:
-            out[i] = earliest + pd.Timedelta(seconds=i * length).to_pytimedelta()  # type: ignore[operator]
+            out[i] = earliest + datetime.timedelta(seconds=i * length)
     return out
 
 

@@ -12,16 +12,17 @@ from xflux.audit.blocks import Array, Block, Whole, daily
 from xflux.audit.repeats import marks_of, telling, window_of
 
 WATCHED = ("TA", "SW_IN", "VPD", "NEE", "GPP", "Reco")
-"""Series that differ between any two places; leaves may come from one pixel, rain from one gauge."""
+"""Series that differ between any two places; leaves may come from one pixel, rain from one
+gauge."""
 
 SHARE = 64
-"""One in so many windows is kept. Which ones is decided by their values, so the same windows are kept
-of a copy, wherever it stands in time (winnowing by content: Schleimer et al. 2003,
+"""One in so many windows is kept. Which ones is decided by their values, so the same windows are
+kept of a copy, wherever it stands in time (winnowing by content: Schleimer et al. 2003,
 doi:10.1145/872757.872770)."""
 
 SAME, MOST = 3, 0.5
-"""Windows that two entities must share at one lag to be named at all, and the share of all windows of
-the shorter record that makes them one tower. Less is a gap filled from one source."""
+"""Windows that two entities must share at one lag to be named at all, and the share of all
+windows of the shorter record that makes them one tower. Less is a gap filled from one source."""
 
 ALIKE = {"TA": 0.998, "SW_IN": 0.998, "NEE": 0.985, "GPP": 0.985}
 """Correlation of days, the season taken out, from which on two series are one. Towers some
@@ -133,24 +134,23 @@ def twins(prints: list[Prints], hours: float) -> Iterator[Pair]:
 def _shared_windows(
     prints: list[Prints],
 ) -> Iterator[tuple[int, int, int, dict[str, float], int]]:
-    """Pairs with windows in common: entities, lag in steps, share of windows by variable, and how
-    many variables both have."""
+    """Pairs with windows in common: entities, lag in steps, shares, variables of both."""
     marks = np.concatenate([p.marks for p in prints])
     rows = np.concatenate([p.rows for p in prints])
     steps = np.concatenate([p.steps for p in prints])
     kinds = np.concatenate([p.kinds for p in prints])
     held: dict[tuple[int, int], int] = {}
-    for row, kind in zip(rows.tolist(), kinds.tolist(), strict=True):
-        held[row, kind] = held.get((row, kind), 0) + 1
+    for at in zip(rows.tolist(), kinds.tolist(), strict=True):
+        held[at] = held.get(at, 0) + 1
     order = np.argsort(marks, kind="stable")
     marks, rows, steps, kinds = marks[order], rows[order], steps[order], kinds[order]
     hits: dict[tuple[int, int], dict[tuple[int, int], int]] = {}
     for ahead in (1, 2):
         same = np.flatnonzero((marks[ahead:] == marks[:-ahead]) & (rows[ahead:] != rows[:-ahead]))
-        for i in same:
-            one, other = (i, i + ahead) if rows[i] < rows[i + ahead] else (i + ahead, i)
-            pair = hits.setdefault((int(rows[one]), int(rows[other])), {})
-            key = (int(kinds[one]), int(steps[other] - steps[one]))
+        for i in same.tolist():
+            a, b = (i, i + ahead) if rows[i] < rows[i + ahead] else (i + ahead, i)
+            pair = hits.setdefault((int(rows[a]), int(rows[b])), {})
+            key = (int(kinds[a]), int(steps[b] - steps[a]))
             pair[key] = pair.get(key, 0) + 1
     for (one, other), counts in sorted(hits.items()):
         counts = {key: count for key, count in counts.items() if count >= SAME}
@@ -159,8 +159,8 @@ def _shared_windows(
         lag = max(counts, key=lambda key: counts[key])[1]
         shares = {
             WATCHED[kind]: min(1.0, count / min(held[one, kind], held[other, kind]))
-            for (kind, at), count in sorted(counts.items())
-            if at == lag
+            for (kind, moved), count in sorted(counts.items())
+            if moved == lag
         }
         both = [k for k in range(len(WATCHED)) if (one, k) in held and (other, k) in held]
         yield one, other, lag, shares, len(both)

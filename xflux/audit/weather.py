@@ -16,8 +16,9 @@ ORDER_SLACK = 0.1
 ORDER_STEPS = 3
 
 DAMP_SLACK = 1.5
-"""Share of saturation at the daily maximum that VPD may reach, and the hPa added for it. A daily mean
-is below saturation at the mean; gaps filled apart from each other reach further on single days."""
+"""Share of saturation at the daily maximum that VPD may reach, and the hPa added for it. A daily
+mean is below saturation at the mean; gaps filled apart from each other reach further on single
+days."""
 
 DAMP_HPA = 2.0
 
@@ -33,8 +34,8 @@ REPEATED = 0.9
 """Share of the months whose precipitation is the same on each day."""
 
 RISES = 20
-"""Rises of precipitation that a running sum must show, with `RESETS` of its falls at one hour of the
-day, on the first of a month or of a year."""
+"""Rises of precipitation that a running sum must show, with `RESETS` of its falls at one hour of
+the day, on the first of a month or of a year."""
 
 RESETS = 0.9
 
@@ -45,18 +46,18 @@ were independent, and droughts of this length leave some drizzle."""
 
 def order_of_extremes(block: Block) -> Iterator[Found]:
     """Minimum above mean, mean above maximum, and the two extremes swapped."""
-    if block.has("TA_MIN", "TA_MAX"):
+    if block.has(("TA_MIN", "TA_MAX")):
         low, high = block.values["TA_MIN"], block.values["TA_MAX"]
         with np.errstate(invalid="ignore"):
             above = low > high + ORDER_SLACK
         share = above.sum(axis=1) / np.maximum(np.isfinite(low - high).sum(axis=1), 1)
-        for row in np.flatnonzero(share > 0.9):
+        for row in robust.which(share > 0.9):
             names = (block.called.get("TA_MIN", "TA_MIN"), block.called.get("TA_MAX", "TA_MAX"))
             yield Found(
                 "swapped extremes",
-                int(row),
+                row,
                 ("TA_MIN", "TA_MAX"),
-                *block.there(int(row), "TA_MIN"),
+                *block.there(row, ("TA_MIN",)),
                 f"the minimum is above the maximum on {100 * share[row]:.0f} % of the days",
                 whole=f'ds = ds.rename({{"{names[0]}": "{names[1]}", "{names[1]}": "{names[0]}"}})',
             )
@@ -65,7 +66,7 @@ def order_of_extremes(block: Block) -> Iterator[Found]:
                 block.values["TA_MIN"][row].copy(),
             )
     for lower, upper in (("TA_MIN", "TA"), ("TA", "TA_MAX"), ("TA_MIN", "TA_MAX")):
-        if block.has(lower, upper):
+        if block.has((lower, upper)):
             yield from _above(block, lower, upper)
 
 
@@ -73,11 +74,11 @@ def _above(block: Block, lower: str, upper: str) -> Iterator[Found]:
     with np.errstate(invalid="ignore"):
         over = block.values[lower] - block.values[upper]
         mask = over > ORDER_SLACK
-    for row in np.flatnonzero(mask.sum(axis=1) >= ORDER_STEPS):
+    for row in robust.which(mask.sum(axis=1) >= ORDER_STEPS):
         steps = np.flatnonzero(mask[row])
         yield Found(
             "extremes out of order",
-            int(row),
+            row,
             (lower, upper),
             int(steps[0]),
             int(steps[-1]),
@@ -90,7 +91,7 @@ def _above(block: Block, lower: str, upper: str) -> Iterator[Found]:
 
 def drier_than_dry(block: Block) -> Iterator[Found]:
     """VPD above saturation: no air holds less than nothing."""
-    if not block.has("VPD", "TA"):
+    if not block.has(("VPD", "TA")):
         return
     top = block.values.get("TA_MAX")
     short = block.time.step == "sub-daily"
@@ -103,12 +104,12 @@ def drier_than_dry(block: Block) -> Iterator[Found]:
             most = DAMP_SLACK * saturation_pressure(block.values["TA"]) + DAMP_HPA
         over = block.values["VPD"] > most
     least = DAMP_STEPS * (6 if short else 1)
-    for row in np.flatnonzero(over.sum(axis=1) >= least):
+    for row in robust.which(over.sum(axis=1) >= least):
         steps = np.flatnonzero(over[row])
         worst = steps[np.argmax((block.values["VPD"] - most)[row, steps])]
         yield Found(
             "VPD above saturation",
-            int(row),
+            row,
             ("VPD",),
             int(steps[0]),
             int(steps[-1]),
@@ -120,7 +121,7 @@ def drier_than_dry(block: Block) -> Iterator[Found]:
 
 def humidity_of_means(block: Block) -> Iterator[Found]:
     """VPD that was computed from daily means: too low, since saturation is convex."""
-    if not block.has("VPD", "TA") or block.time.step != "daily":
+    if not block.has(("VPD", "TA")) or block.time.step != "daily":
         return
     full = saturation_pressure(block.values["TA"])
     for name in ("RH", "TD", "EA"):
@@ -136,12 +137,12 @@ def humidity_of_means(block: Block) -> Iterator[Found]:
             off = np.abs(block.values["VPD"] / (full - actual) - 1)
             off = np.where(block.values["VPD"] > 1.0, off, np.nan)
         usual = robust.quantile(off.astype(np.float32), 0.9, least=60)
-        for row in np.flatnonzero(usual < MEANS_FIT):
+        for row in robust.which(usual < MEANS_FIT):
             yield Found(
                 "VPD from means",
-                int(row),
+                row,
                 ("VPD",),
-                *block.there(int(row), "VPD"),
+                *block.there(row, ("VPD",)),
                 f"VPD is that of daily mean TA and {name} to {100 * usual[row]:.1g} %",
             )
         return
@@ -161,12 +162,12 @@ def monthly_rain(block: Block) -> Iterator[Found]:
     same = wet & (high - low <= 1e-5 * np.maximum(high, 1e-3))
     share = same.sum(axis=1) / np.maximum(wet.sum(axis=1), 1)
     said = "month" in block.methods.get("P", "")
-    for row in np.flatnonzero((share >= REPEATED) & (same.sum(axis=1) >= 3)):
+    for row in robust.which((share >= REPEATED) & (same.sum(axis=1) >= 3)):
         yield Found(
             "monthly mean on each day",
-            int(row),
+            row,
             ("P",),
-            *block.there(int(row), "P"),
+            *block.there(row, ("P",)),
             f"one value on each day of {int(same[row].sum())} of {int(wet[row].sum())} wet months"
             + (", as cell_methods say" if said else ""),
             severity="note" if said else "",
@@ -188,7 +189,7 @@ def running_sum(block: Block) -> Iterator[Found]:
     if line.step == "sub-daily":
         spans = {"day": np.zeros(first_year.size, bool), **spans}
     falls = down.sum(axis=1)
-    for row in np.flatnonzero((up.sum(axis=1) >= RISES) & (falls >= 2) & (falls < up.sum(axis=1))):
+    for row in robust.which((up.sum(axis=1) >= RISES) & (falls >= 2) & (falls < up.sum(axis=1))):
         for span, first in spans.items():
             held = first
             if span == "day":
@@ -199,14 +200,14 @@ def running_sum(block: Block) -> Iterator[Found]:
                 called = block.called.get("P", "P")
                 yield Found(
                     "running sum",
-                    int(row),
+                    row,
                     ("P",),
-                    *block.there(int(row), "P"),
+                    *block.there(row, ("P",)),
                     f"{int(up[row].sum())} rises, and {int(falls[row])} falls of which "
                     f"{int((down[row] & held).sum())} begin a {span}: summed up over the {span}",
                     whole=f'ds["{called}"] = ds["{called}"].diff("time").clip(min=0)',
                 )
-                block.set_aside(int(row), "P")
+                block.set_aside(row, ("P",))
                 break
 
 
@@ -225,7 +226,7 @@ def dry_gauge(block: Block) -> Iterator[Found]:
         if held >= DRY_WET_DAYS:
             yield Found(
                 "no rain",
-                int(row),
+                row,
                 ("P",),
                 int(first),
                 int(last),
