@@ -29,6 +29,9 @@ LONGEST_STEP = 3.0
 SAME_PLACE = 12.0
 """Degrees by which the longitude that fits may differ from one that explains it."""
 
+OTHER_ZONE = 0.75
+"""Hours by which the opposite longitude must fit the zone of the clock better to be the right one."""
+
 NIGHT_HEIGHT, NIGHT_LIGHT, NIGHT_SHARE = -0.08, 25.0, 0.02
 """Sine of the sun's height that is night (5 degrees down), W m-2 that are light, and the share of
 night steps that must have it. Pyranometers read some W m-2 less than 0 at night, not more."""
@@ -58,17 +61,19 @@ def clocks(block: Block) -> Iterator[Found]:
     unknown = ~np.isfinite(offset)
     zone = np.where(unknown, (lon + 180) % 360 - 180, 0) / 15
     noon = sun.noon(lon, np.where(unknown, zone, offset), block.time.day)
-    shift = np.zeros(block.size)
+    shift, summer = np.zeros(block.size), np.zeros(block.size, dtype=bool)
     if "SW_IN" in block.values:
-        yield from _noon(block, noon, unknown, shift)
-    noon = (noon + shift[:, None]).astype(np.float32)
-    height = sun.height(lat, block.time.day, block.time.hour, noon)
+        yield from _noon(block, noon, unknown, shift, summer)
+    seen = (noon + shift[:, None]).astype(np.float32)
+    height = sun.height(lat, block.time.day, block.time.hour, seen)
+    height[summer] = np.nan
     if "SW_IN" in block.values:
         yield from _night(block, height)
-        yield from _noon_light(block, lat, noon)
+        yield from _noon_light(block, lat, seen, summer)
     yield from _night_uptake(block, height)
-    yield from _warmest(block, noon)
-    yield from _off_the_light(block, height)
+    # What agrees with the clock as it is, or with the radiation, is not shifted itself.
+    yield from _warmest(block, (noon, seen))
+    yield from _off_the_light(block, (noon, seen))
 
 
 def _courses(block: Block, values: Array, share: float) -> Array:
@@ -110,7 +115,9 @@ def _by_month(block: Block, values: Array) -> Array:
     )
 
 
-def _noon(block: Block, noon: Array, unknown: np.ndarray, shift: np.ndarray) -> Iterator[Found]:
+def _noon(
+    block: Block, noon: Array, unknown: np.ndarray, shift: np.ndarray, summer: np.ndarray
+) -> Iterator[Found]:
     """Radiation that is not centred on noon; the shift is taken into account afterwards."""
     courses = _courses(block, block.values["SW_IN"], 0.9)
     off = _turned(_centre(courses, block.time.hours) - _by_month(block, noon))
@@ -119,17 +126,18 @@ def _noon(block: Block, noon: Array, unknown: np.ndarray, shift: np.ndarray) -> 
     for row in robust.which(np.isfinite(middle)):
         allowed = UNKNOWN if unknown[row] else KNOWN
         allowed += block.time.hours / 2
-        summer = _summer_time(off[row], months, float(block.number("lat")[row]))
+        later = _summer_time(off[row], months, float(block.number("lat")[row]))
         if abs(middle[row]) > allowed:
             shift[row] = middle[row]
             yield _shifted(block, row, float(middle[row]), bool(unknown[row]))
-        elif summer is not None:
+        elif later is not None:
+            summer[row] = True
             yield Found(
                 "summer time",
                 row,
                 ("SW_IN",),
                 *block.there(row, ("SW_IN",)),
-                f"noon is {summer:.1f} hours later in summer than in winter: clocks put forward",
+                f"noon is {later:.1f} hours later in summer than in winter: clocks put forward",
             )
 
 
@@ -152,7 +160,9 @@ def _shifted(block: Block, row: int, off: float, unknown: bool) -> Found:
         f"radiation is centred {abs(off):.1f} hours {'after' if off > 0 else 'before'} solar noon"
     )
     meant = float(_turned(np.asarray([(lon - 15 * off) / 15]))[0] * 15)
-    if not unknown and abs(meant + lon) < SAME_PLACE and abs(lon) > SAME_PLACE / 2:
+    zone = float(block.number("utc_offset")[row])
+    elsewhere = abs(lon / 15 - zone) > abs(-lon / 15 - zone) + OTHER_ZONE
+    if elsewhere and abs(meant + lon) < SAME_PLACE and abs(lon) > SAME_PLACE / 2:
         called = block.called.get("lon", "lon")
         return Found(
             "wrong place",
@@ -162,8 +172,7 @@ def _shifted(block: Block, row: int, off: float, unknown: bool) -> Found:
             f"{words} of longitude {lon:.4g}: looks like {-lon:.4g}",
             line=f'ds["{called}"] = -ds["{called}"]',
         )
-    zone = -lon / 15
-    if unknown and abs(off - zone) < 1.0:
+    if abs(off - (-lon / 15 if unknown else -zone)) < 1.0 and abs(off) > 1.5:
         words += ": looks like universal time"
     return Found(
         "clock shift",
@@ -192,9 +201,10 @@ def _night(block: Block, height: Array) -> Iterator[Found]:
             f"more than {NIGHT_LIGHT:.0f} W m-2 at {steps.size} steps of night "
             f"({100 * share[row]:.0f} %), up to {float(values[row, steps].max()):.0f}",
         )
+        values[row, steps] = np.nan
 
 
-def _noon_light(block: Block, lat: np.ndarray, noon: Array) -> Iterator[Found]:
+def _noon_light(block: Block, lat: np.ndarray, noon: Array, summer: np.ndarray) -> Iterator[Found]:
     values = block.values["SW_IN"]
     # The sun may stand highest anywhere within the step.
     limit = np.maximum.reduce(
@@ -204,7 +214,7 @@ def _noon_light(block: Block, lat: np.ndarray, noon: Array) -> Iterator[Found]:
         ]
     )
     with np.errstate(invalid="ignore"):
-        over = values > BRIGHT_SHARE * limit + BRIGHT_SLACK
+        over = (values > BRIGHT_SHARE * limit + BRIGHT_SLACK) & ~summer[:, None]
     day = np.maximum(((limit > 50) & np.isfinite(values)).sum(axis=1), 1)
     for row in robust.which(over.sum(axis=1) > np.maximum(BRIGHT_STEPS * day, 5)):
         steps = np.flatnonzero(over[row])
@@ -240,17 +250,21 @@ def _night_uptake(block: Block, height: Array) -> Iterator[Found]:
         )
 
 
-def _warmest(block: Block, noon: Array) -> Iterator[Found]:
+def _warmest(block: Block, noons: tuple[Array, ...]) -> Iterator[Found]:
     """Air that is warmest at night."""
     if "TA" not in block.values:
         return
     courses = _courses(block, block.values["TA"], 0.5)
     swing = courses.max(axis=-1) - courses.min(axis=-1)
     course = courses - courses.min(axis=-1, keepdims=True)
-    late = _turned(_centre(course, block.time.hours) - _by_month(block, noon))
-    with np.errstate(invalid="ignore"):
-        late = np.where(swing > 5.0, late, np.nan).astype(np.float32)
-    middle = robust.median(late, least=1)
+    centre = _centre(course, block.time.hours)
+    lates = []
+    for noon in noons:
+        late = _turned(centre - _by_month(block, noon))
+        with np.errstate(invalid="ignore"):
+            late = np.where(swing > 5.0, late, np.nan).astype(np.float32)
+        lates.append(robust.median(late, least=1))
+    middle = _least(lates, 3.0)
     slack = UNKNOWN if "utc_offset" not in block.numbers and "SW_IN" not in block.values else 0.0
     for row in robust.which(np.isfinite(middle)):
         if not WARM_HOURS[0] - slack <= middle[row] <= WARM_HOURS[1] + slack:
@@ -261,12 +275,18 @@ def _warmest(block: Block, noon: Array) -> Iterator[Found]:
                 *block.there(row, ("TA",)),
                 f"air is warmest {middle[row]:.1f} hours after solar noon, expected about 3",
             )
+            block.set_aside(row, ("TA",))
 
 
-def _off_the_light(block: Block, height: Array) -> Iterator[Found]:
+def _least(lates: list[Array], usual: float) -> Array:
+    """Of two delays the one that is nearer to the usual one."""
+    one, other = lates
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(one - usual) <= np.abs(other - usual), one, other)
+
+
+def _off_the_light(block: Block, noons: tuple[Array, ...]) -> Iterator[Found]:
     """Uptake whose daily course is that of another hour than the sun's."""
-    sunny = _courses(block, np.maximum(height, 0), 0.5)
-    centre = _centre(sunny, block.time.hours)
     done = np.zeros(block.size, bool)
     for name, sign in (("NEE", -1.0), ("GPP", 1.0)):
         if name not in block.values:
@@ -274,10 +294,14 @@ def _off_the_light(block: Block, height: Array) -> Iterator[Found]:
         courses = sign * _courses(block, good(block, name), 0.5)
         courses = courses - courses.min(axis=-1, keepdims=True)
         swing = courses.max(axis=-1)
-        late = _turned(_centre(courses, block.time.hours) - centre)
-        with np.errstate(invalid="ignore"):
-            late = np.where(swing > 4.0, late, np.nan).astype(np.float32)
-        middle = robust.median(late, least=1)
+        centre = _centre(courses, block.time.hours)
+        lates = []
+        for noon in noons:
+            late = _turned(centre - _by_month(block, noon))
+            with np.errstate(invalid="ignore"):
+                late = np.where(swing > 4.0, late, np.nan).astype(np.float32)
+            lates.append(robust.median(late, least=1))
+        middle = _least(lates, 0.0)
         for row in robust.which(np.abs(middle) > FLUX_HOURS):
             if done[row]:
                 continue

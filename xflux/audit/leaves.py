@@ -152,7 +152,8 @@ def _sure(
 ) -> Mask:
     with np.errstate(invalid="ignore"):
         if kind.startswith("text"):
-            return (gain > SMOOTHER) & (fit - as_is > BETTER) & (fit > ENOUGH)
+            smoother = SMOOTHER if kind == "text" else 3 * SMOOTHER  # the second is much rarer
+            return (gain > smoother) & (fit - as_is > BETTER) & (fit > ENOUGH)
         swing = season.warm.max(axis=1) - season.warm.min(axis=1) > SWING
         return (as_is < AGAINST) & (fit > SHIFTED) & swing & _seasonal(block, name)
 

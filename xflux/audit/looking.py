@@ -21,7 +21,7 @@ from xflux.audit import (
     spikes,
     weather,
 )
-from xflux.audit.blocks import Block, Found, daily
+from xflux.audit.blocks import EXTREMES, Block, Found, daily
 from xflux.audit.timeline import Timeline
 
 Check = Callable[[Block], Iterator[Found]]
@@ -57,11 +57,11 @@ YEARS: tuple[Check, ...] = (
 """On days or months: what one series tells over the years."""
 
 RELATIONS: tuple[Check, ...] = (
+    fluxes.wrong_sign,
+    clocks.clocks,
     weather.order_of_extremes,
     weather.drier_than_dry,
-    clocks.clocks,
     spikes.spikes,
-    fluxes.wrong_sign,
     fluxes.uptake_without_light,
     fluxes.closure,
     smooth.filled_years,
@@ -94,6 +94,8 @@ def look(block: Block) -> Iterator[tuple[Timeline, Found]]:
             if short and check is weather.humidity_of_means:
                 continue
             for found in check(view):
+                if found.names[0] in EXTREMES and found.names[0] not in block.values:
+                    continue  # made of TA, whose own finding tells it
                 yield view.time, found
                 if found.kind == "wrong unit":
                     block.set_aside(found.row, found.names)

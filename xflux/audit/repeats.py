@@ -43,8 +43,9 @@ JOINED = 4
 FILL_DAYS = 31
 """Days after which a repeated flux is a copy, not a mean course of the weeks around a gap."""
 
-ALIVE = 0.55
-"""Share of a window that must change from step to step; what hardly changes repeats itself."""
+ALIVE, ALIVE_HOURS = 0.55, 0.3
+"""Share of a window that must change from step to step, of days and of shorter steps, which rest at
+night; what hardly changes repeats itself."""
 
 WEATHER = ("TA", "TA_MIN", "TA_MAX", "SW_IN", "VPD", "TD", "RH", "QA", "PA", "EA")
 FLUXES = ("GPP", "Reco", "NEE")
@@ -195,7 +196,7 @@ def fingerprints(values: Array, window: int) -> npt.NDArray[np.uint64]:
     return marks
 
 
-def telling(values: Array, window: int) -> Mask:
+def telling(values: Array, window: int, *, alive: float = ALIVE) -> Mask:
     """Which windows are whole and alive enough to tell anything, shape (N, T - window + 1)."""
     steps = values.shape[1] - window + 1
     there = np.isfinite(values)
@@ -204,7 +205,12 @@ def telling(values: Array, window: int) -> Mask:
     held = np.cumsum(np.pad(there, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
     live = np.cumsum(np.pad(moved, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
     whole = held[:, window:] - held[:, :-window] == window
-    return whole & (live[:, window:] - live[:, 1 : steps + 1] >= ALIVE * (window - 1))
+    return whole & (live[:, window:] - live[:, 1 : steps + 1] >= alive * (window - 1))
+
+
+def alive_share(block: Block) -> float:
+    """Share of a window that must change."""
+    return ALIVE_HOURS if block.time.step == "sub-daily" else ALIVE
 
 
 def marks_of(block: Block, name: str) -> npt.NDArray[np.uint64]:
@@ -232,7 +238,7 @@ def copied(block: Block) -> Iterator[Found]:
     copies: list[Copy] = []
     for name in (*WEATHER, *FLUXES, "P"):
         if name in block.values:
-            useful = telling(measured(block, name), window)
+            useful = telling(measured(block, name), window, alive=alive_share(block))
             copies += _copies(marks_of(block, name), useful, name, window)
     line = block.time
     for copy, others in _merged(copies):

@@ -64,8 +64,8 @@ def wrong_units(block: Block) -> Iterator[Found]:
         (("PA",), _pressure),
         (("RH", "QA"), _humidity),
         (LEAVES, _leaves),
-        (("P",), _water),
         (FLUXES, _fluxes),
+        (("P",), _water),
     ):
         for name in names:
             if name in block.values and measure is None:
@@ -257,7 +257,7 @@ def _water(block: Block, name: str) -> Iterator[Yardstick]:
         gain = robust.mean(np.where(np.isfinite(values), block.values["GPP"], np.nan), least=least)
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.where(gain > 0.3, rate / gain, np.nan).astype(np.float32)
-        yield Yardstick(ratio, 0.04, np.inf, 0.6, "precipitation over GPP [mm g-1]")
+        yield Yardstick(ratio, 0.03, np.inf, 0.6, "precipitation over GPP [mm g-1]")
 
 
 def _fluxes(block: Block, name: str) -> Iterator[Yardstick]:

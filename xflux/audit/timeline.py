@@ -24,6 +24,9 @@ LONGEST = 8
 """A complete axis of more than so many times the steps that are there is not made: one stamp far
 off would fill the memory with missing values."""
 
+USUAL = 0.1
+"""Share of the steps that must have one length for it to be that of the axis."""
+
 OFF = 0.05
 """Share of a step by which a stamp may be off the axis."""
 
@@ -185,6 +188,8 @@ def timeline(time: xr.DataArray) -> tuple[Timeline | None, list[AxisFault]]:
         return None, list(_doubled(values, seconds))
     lengths, counts = np.unique(np.diff(order), return_counts=True)
     length = float(lengths[np.argmax(counts)])
+    if counts.max() < USUAL * counts.sum():  # stamps that wander have no usual step
+        length = float(np.median(np.diff(order)))
     step = _named(length / 86400)
     earliest = values[known][np.argmin(seconds[known])]
     if step == "monthly":
@@ -291,13 +296,14 @@ def _axis_faults(
             first=_short(values[known][0]),
             last=_short(values[known][-1]),
         )
-    back = np.flatnonzero(np.diff(seconds[known]) < 0)
+    once = np.sort(np.unique(seconds[known], return_index=True)[1])
+    back = once[1:][np.diff(seconds[known][once]) < 0]
     if back.size:
         yield AxisFault(
             kind="times out of order",
             evidence=f"time goes back at {back.size} of {values.size} steps",
-            first=_short(values[known][back[0] + 1]),
-            last=_short(values[known][back[-1] + 1]),
+            first=_short(values[known][back[0]]),
+            last=_short(values[known][back[-1]]),
         )
     if line.step == "other" or crooked.any():
         yield AxisFault(
@@ -309,7 +315,7 @@ def _axis_faults(
     absent = np.setdiff1d(np.arange(line.times.size), line.place)
     if line.step == "daily" and line.slots == 365:
         absent = absent[line.slot[absent] >= 0]
-    if absent.size:
+    if absent.size and not crooked.any():
         yield AxisFault(
             kind="missing times",
             evidence=f"{absent.size} of {line.times.size} steps are not there",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xflux.audit.blocks import Array, Block, Whole, daily
-from xflux.audit.repeats import marks_of, telling, window_of
+from xflux.audit.repeats import alive_share, marks_of, telling, window_of
 
 WATCHED = ("TA", "SW_IN", "VPD", "NEE", "GPP", "Reco")
 """Series that differ between any two places; leaves may come from one pixel, rain from one
@@ -70,7 +70,9 @@ def prints_of(block: Block) -> Prints:
         if name not in block.values or block.time.times.size <= window:
             continue
         found = marks_of(block, name)
-        keep = telling(block.values[name], window) & (found % np.uint64(SHARE) == 0)
+        keep = telling(block.values[name], window, alive=alive_share(block)) & (
+            found % np.uint64(SHARE) == 0
+        )
         row, step = np.nonzero(keep)
         marks.append(found[row, step] ^ np.uint64(number * 0x9E3779B1))
         rows.append(block.rows[row])
