@@ -70,6 +70,7 @@ LAYERS = (
     ("model",),
     ("pretrained", "training.fitting"),
     ("skill.evaluation",),
+    ("audit",),
     ("accessor",),
     ("styles",),
     ("plotting",),

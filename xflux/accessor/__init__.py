@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import xarray as xr
 
+from xflux.accessor.auditing import Auditing
 from xflux.accessor.learning import Learning
 from xflux.accessor.predicting import Predicting
 
 
 @xr.register_dataset_accessor("flux")
-class FluxAccessor(Learning, Predicting):
-    """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
+class FluxAccessor(Auditing, Learning, Predicting):
+    """Audit, learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
 
     Parameters
     ----------
