@@ -25,7 +25,7 @@ LAYERS = (
     ("cf.units",),
     ("cf.variable",),
     ("cf.derived",),
-    ("cf.variables", "cf.timestep", "training.settings", "cf.metadata"),
+    ("cf.variables", "cf.timestep", "cf.aggregation", "training.settings", "cf.metadata"),
     ("cf.matching",),
     ("cf.schema", "cf.alignment"),
     ("cf.display",),
