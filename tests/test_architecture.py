@@ -45,6 +45,7 @@ LAYERS = (
     ("batches",),
     ("cf.entities",),
     ("training.towers", "training.windows"),
+    ("drivers",),
     ("networks",),
     ("training.losses", "prediction.kernel"),
     ("prediction.ensemble",),

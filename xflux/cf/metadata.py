@@ -22,11 +22,62 @@ CONVENTIONS = "CF-1.11"
 TIME_UNITS = "days since 1970-01-01"
 """How times are counted in a file."""
 
+STEP_WORDS = {"daily": "day", "monthly": "month", "weekly": "week"}
+"""What one time step is called."""
+
 COMMENT = {
     "GPP": "mass of carbon; positive is uptake by the ecosystem",
     "Reco": "mass of carbon; positive is release to the atmosphere; autotrophic and heterotrophic",
     "NEE": "mass of carbon; Reco - GPP, positive is release to the atmosphere",
 }
+
+
+def variable_attributes(name: str, step: str) -> dict[str, str]:
+    """Attributes of a driver or of a measured flux, by xflux's name.
+
+    Parameters
+    ----------
+    name : str
+        A name of the table in `xflux.cf.variables`.
+    step : str
+        ``"daily"``, ``"monthly"`` or ``"weekly"``: extremes of a day are means in a month.
+
+    Examples
+    --------
+    >>> variable_attributes("TA_MIN", "monthly")["cell_methods"]
+    'time: minimum time: mean (of the days of the month)'
+    """
+    row = BY_NAME[name]
+    attributes = {"long_name": row.long_name, "units": row.units}
+    if row.standard_name:
+        attributes["standard_name"] = row.standard_name
+    if row.units == "degC":
+        attributes["units_metadata"] = "temperature: on_scale"
+    attributes["cell_methods"] = row.cell_methods
+    if row.cell_methods != "time: mean" and step == "monthly":
+        attributes["cell_methods"] += " time: mean (of the days of the month)"
+    if name in COMMENT:
+        attributes["comment"] = COMMENT[name].replace("Reco - GPP, ", "")
+    return attributes
+
+
+def time_attributes(step: str, clock: str) -> dict[str, str]:
+    """Attributes of times that stamp the first day of each step, in UTC or by another clock.
+
+    Examples
+    --------
+    >>> time_attributes("daily", "UTC")["comment"]
+    'the day that each value covers, in UTC'
+    """
+    word = STEP_WORDS[step]
+    what = "the day that each value covers" if step == "daily" else f"the first day of each {word}"
+    return {
+        "standard_name": "time",
+        "long_name": word,
+        "axis": "T",
+        "units_metadata": "leap_seconds: none",
+        "comment": f"{what}, in {clock}",
+    }
 
 
 def flux_attributes(name: str, *, grid: bool, spread: bool) -> dict[str, str]:

@@ -113,7 +113,8 @@ def time_step(time: xr.DataArray) -> str:
     -------
     str
         ``"daily"`` or ``"monthly"``, or for steps that xflux does not model ``"sub-daily"``,
-        ``"weekly"`` or ``"yearly"``. February 29 may be absent from a daily axis.
+        ``"weekly"``, which stands for 2 to 16 days, or ``"yearly"``. February 29 may be absent from
+        a daily axis.
 
     Raises
     ------
@@ -153,7 +154,7 @@ def time_step(time: xr.DataArray) -> str:
         return "monthly"
     if 360.0 <= typical <= 366.5:
         return "yearly"
-    if 6.5 < typical < 16.5:
+    if typical < 16.5:
         return "weekly"
     raise DataError(
         f"the steps of {name!r} (median {typical:g} days) are neither days nor months: "

@@ -90,6 +90,7 @@ VARIABLES: tuple[Variable, ...] = (
             "ameriflux": ("SW_IN_PI_F", "SW_IN_1_1_1"),
             "era5": (
                 "ssrd",
+                "surface_solar_radiation_downwards_hourly",
                 "surface_solar_radiation_downwards",
                 "surface_solar_radiation_downwards_sum",
                 "msdwswrf",
@@ -138,6 +139,7 @@ VARIABLES: tuple[Variable, ...] = (
             "ameriflux": ("P_PI_F", "P_1_1_1"),
             "era5": (
                 "tp",
+                "total_precipitation_hourly",
                 "total_precipitation",
                 "total_precipitation_sum",
                 "mtpr",
@@ -172,7 +174,14 @@ VARIABLES: tuple[Variable, ...] = (
         role="driver",
         quantity="dimensionless",
         long_name="enhanced vegetation index",
-        aliases={"xflux": ("EVI",), "modis": ("evi", "500m_16_days_EVI", "250m_16_days_EVI")},
+        aliases={
+            "xflux": ("EVI",),
+            "modis": (
+                *("evi", "500m_16_days_EVI", "250m_16_days_EVI"),
+                *("_500m_16_days_EVI", "_250m_16_days_EVI", "_500_m_16_days_EVI"),
+                *("_1_km_16_days_EVI", "_1_km_monthly_EVI"),
+            ),
+        },
         low=-0.5,
         high=1.3,
         hints=(*FILL, SCALED),
@@ -183,7 +192,14 @@ VARIABLES: tuple[Variable, ...] = (
         quantity="dimensionless",
         long_name="normalized difference vegetation index",
         standard_name="normalized_difference_vegetation_index",
-        aliases={"xflux": ("NDVI",), "modis": ("ndvi", "500m_16_days_NDVI")},
+        aliases={
+            "xflux": ("NDVI",),
+            "modis": (
+                *("ndvi", "500m_16_days_NDVI", "250m_16_days_NDVI"),
+                *("_500m_16_days_NDVI", "_250m_16_days_NDVI", "_500_m_16_days_NDVI"),
+                *("_1_km_16_days_NDVI", "_1_km_monthly_NDVI"),
+            ),
+        },
         low=-1.0,
         high=1.0,
         hints=(*FILL, SCALED),
