@@ -8,7 +8,7 @@ ERA5 stamps what fell in the step before; ERA5-Land runs from 00 UTC, so that th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ _LAND = re.compile(r"era5[ _-]?land", re.IGNORECASE)
 _RATES = frozenset({"msdwswrf", "avg_sdswrf", "mtpr", "avg_tprate", "mn2t", "mx2t"})
 _FALLS = 0.02  # share of steps within days that fall, from which on a series does not run
 _NOISE = 1e-4  # of the largest amount: what packing makes of a level line
-_DAYS = 3  # with an amount, that are needed to call a series a running one
+_DAYS = {"SW_IN": 1}  # that rise without a fall and so show a running amount; of rain 3
 
 
 def ends_at_stamp(variable: xr.Variable, name: str, *, amount: bool, era5: Sequence[str]) -> bool:
@@ -47,11 +47,13 @@ def ends_at_stamp(variable: xr.Variable, name: str, *, amount: bool, era5: Seque
     return name in _RATES or (amount and name in era5)
 
 
-def evidence(values: Values, time: Whole) -> bool | None:
+def evidence(name: str, values: Values, time: Whole) -> bool | None:
     """Whether amounts run through the day: they do, they do not, or these values do not tell.
 
     Parameters
     ----------
+    name : str
+        xflux's name: light falls every evening, rain may come late on a day or two.
     values : numpy.ndarray
         Shape (T, ...).
     time : numpy.ndarray
@@ -61,7 +63,7 @@ def evidence(values: Values, time: Whole) -> bool | None:
     --------
     >>> hours = np.arange(1, 97) * 3_600_000_000
     >>> of_each_hour = np.tile([0.0, 2.0, 5.0, 1.0], 24)
-    >>> evidence(of_each_hour, hours), evidence(np.tile(np.arange(24.0), 4), hours)
+    >>> evidence("P", of_each_hour, hours), evidence("P", np.tile(np.arange(24.0), 4), hours)
     (False, True)
     """
     day = (time - 1) // DAY
@@ -75,7 +77,7 @@ def evidence(values: Values, time: Whole) -> bool | None:
     if falling > _FALLS:
         return False
     risen = (moving & (difference > 0)).reshape(len(difference), -1).any(axis=1)
-    return True if len(np.unique(day[1:][risen])) >= _DAYS else None
+    return True if len(np.unique(day[1:][risen])) >= _DAYS.get(name, 3) else None
 
 
 def amounts(values: Values, time: Whole, gap: int) -> Values:
@@ -118,7 +120,7 @@ def contradiction(name: str, runs: bool) -> str:
 
 
 def kind_of(
-    ds: xr.Dataset, samples: Sequence[Values], time: Whole, steps_since_midnight: bool
+    ds: xr.Dataset, shown: Collection[bool | None], *, since_midnight: bool
 ) -> str | None:
     """Which kind the amounts of a file are, from what it says and what its values show.
 
@@ -126,11 +128,9 @@ def kind_of(
     ----------
     ds : xr.Dataset
         As it came: its attributes, and the spacing of its grid.
-    samples : sequence of numpy.ndarray
-        Some values of the amounts, shape (T, ...), where they can be looked at at no cost.
-    time : numpy.ndarray
-        Of the samples.
-    steps_since_midnight : bool
+    shown : collection of bool or None
+        What `evidence` found in values that could be looked at at no cost.
+    since_midnight : bool
         Forecast steps that begin at 00 UTC and run for a day, as ERA5-Land has them in GRIB.
 
     Returns
@@ -138,10 +138,9 @@ def kind_of(
     str or None
         One of `KINDS`; None where nothing tells.
     """
-    shown = {evidence(sample, time) for sample in samples}
     if False in shown:
         return "step"
-    if True in shown or steps_since_midnight or _LAND.search(_words(ds)):
+    if True in shown or since_midnight or _LAND.search(_words(ds)):
         return "day"
     spacing = _spacing(ds)
     if spacing is not None and abs(spacing - 0.1) < 1e-3:

@@ -28,7 +28,7 @@ from xflux.drivers.series import (
     kind_of_amounts,
     plan_days,
 )
-from xflux.drivers.times import Whole
+from xflux.drivers.times import DAY, Whole, microseconds, whole_months
 from xflux.errors import DataError, SchemaError, warn
 from xflux.features import Inputs
 from xflux.training.towers import warn_derived
@@ -177,10 +177,16 @@ def _plans(
             )
         elif held == "sub-daily":
             kind = _kind(part, datasets, choices, problems)
-            try:
+        if held not in ("sub-daily", "daily"):
+            continue
+        try:
+            if held == "sub-daily":
                 plans[id(part)] = plan_days(part, clock, kind, choices.completeness)
-            except DataError as error:
-                problems.append(str(error))
+            if step == "monthly":
+                days = plans[id(part)].days if id(part) in plans else microseconds(part.time) // DAY
+                whole_months(days, choices.completeness, part.time)
+        except DataError as error:
+            problems.append(str(error))
     return clock, plans
 
 

@@ -108,19 +108,17 @@ def accumulated(part: Part) -> list[Match]:
 def kind_of_amounts(part: Part, original: xr.Dataset) -> str | None:
     """Which kind the amounts of a part are; see `xflux.drivers.accumulation.kind_of`."""
     time = microseconds(part.time)
-    samples = []
-    seen: Whole = time
+    shown: set[bool | None] = set()
     for start in (0, time.size // 2):
         stop = int(np.searchsorted(time, time[start] + _SAMPLE * DAY))
-        seen = time[start:stop]
-        samples = [
-            _few(part.ds[match.variable], str(part.schema.time_dim), slice(start, stop))
-            for match in accumulated(part)
-            if part.ds[match.variable].chunks is None
-        ]
-        if {accumulation.evidence(sample, seen) for sample in samples} - {None}:
+        for match in accumulated(part):
+            array = part.ds[match.variable]
+            if array.chunks is None:
+                some = _few(array, str(part.schema.time_dim), slice(start, stop))
+                shown.add(accumulation.evidence(match.name, some, time[start:stop]))
+        if shown - {None}:
             break
-    return accumulation.kind_of(original, samples, seen, part.since_midnight)
+    return accumulation.kind_of(original, shown, since_midnight=part.since_midnight)
 
 
 def _few(array: xr.DataArray, time: str, steps: slice) -> np.ndarray:

@@ -143,7 +143,7 @@ class Days:
     def _series(self, source: Source, array: npt.NDArray[np.generic], time: Whole) -> Values:
         number = source.lay_out(array, self.layout)
         if source.match.conversion.per_step and source.ends:
-            shown = accumulation.evidence(number, time)
+            shown = accumulation.evidence(source.match.name, number, time)
             if shown is not None and shown != source.runs:
                 raise DataError(accumulation.contradiction(source.match.variable, shown))
             if source.runs:
