@@ -167,8 +167,10 @@ def _described(
     """Variables in the table's order and in the input's order of dims, with their attributes."""
     lead = main.ds[main.schema.matches[main.timed[0]].variable]
     known = [name for name in DRIVERS if name in out.data_vars]
-    out = out[[*known, *(name for name in out.data_vars if name not in known)]]
-    out = out.transpose(*(dim for dim in lead.dims if dim in out.dims), ...)
+    ordered = [*known, *(name for name in out.data_vars if name not in known)]
+    dims = [dim for dim in lead.dims if dim in out.dims]
+    arrays = {name: out[name].variable.transpose(*dims) for name in ordered}
+    out = out.drop_vars(ordered).assign(arrays)
     mapping = _referred(lead, "grid_mapping")
     for name in out.data_vars:
         out[name].encoding = {}

@@ -11,6 +11,8 @@ from collections.abc import Hashable
 import numpy as np
 import xarray as xr
 
+from xflux.drivers.times import DAY, microseconds
+
 _SINGLE = {
     *("number", "expver", "step", "surface", "realization", "ensemble", "member"),
     *("height", "heightAboveGround", "height_2m", "level", "lev", "depth", "depthBelowLand"),
@@ -127,13 +129,24 @@ def _valid_times(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _stamped_in_step(ds: xr.Dataset, notes: list[str]) -> xr.Dataset:
-    """Times that stand at the end of their bounds, moved to the beginning of them."""
+    """Times that stand at the end of their bounds, moved to the beginning of them.
+
+    Bounds that are lazy are read where the times alone leave it open: they are a coordinate.
+    """
     for name in _TIMES:
         bounds = ds.variables.get(ds[name].attrs.get("bounds", "")) if name in ds.coords else None
         if bounds is None or name not in ds.dims or bounds.ndim != 2 or bounds.dims[0] != name:
+            continue
+        if bounds.chunks is not None and not _may_stand_at_end(ds[name]):
             continue
         time, edges = ds[name].values, bounds.values
         if edges.dtype == time.dtype and edges.shape[1] == 2 and (time == edges[:, 1]).all():
             notes.append("times at the end of their bounds moved to the beginning")
             ds = ds.assign_coords({name: (name, edges[:, 0], ds[name].attrs)})
     return ds
+
+
+def _may_stand_at_end(time: xr.DataArray) -> bool:
+    """Whether days or months may end at these times; they do at midnight alone."""
+    stamps = microseconds(time)
+    return bool((stamps % DAY == 0).all() or (np.diff(stamps) < DAY).any())
