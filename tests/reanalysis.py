@@ -87,8 +87,8 @@ def era5_land(world: xr.Dataset) -> xr.Dataset:
     """Hourly ERA5-Land: amounts since 00 UTC, the whole of the day at 00 UTC of the next."""
     ds = era5(world)
     for name in ("ssrd", "tp"):
-        days = world[name].values.reshape(-1, 24, LAT.size, LON.size)
-        ds[name][1:] = np.cumsum(days, axis=1).reshape(-1, LAT.size, LON.size)
+        days = world[name].values.reshape(-1, 24, *world[name].shape[1:])
+        ds[name][1:] = np.cumsum(days, axis=1).reshape(world[name].shape)
     return ds
 
 
@@ -132,7 +132,7 @@ def grib_land(world: xr.Dataset) -> xr.Dataset:
         for name in ("ssrd", "tp")
     }  # fmt: skip
     coords = {
-        "time": ("time", starts, {"standard_name": "time", "long_name": "initial time of forecast"}),
+        "time": ("time", starts, {"standard_name": "time", "long_name": "initial time"}),
         "step": ("step", steps.astype("timedelta64[h]").astype("timedelta64[ns]"),
                  {"standard_name": "forecast_period"}),
         "number": 0,

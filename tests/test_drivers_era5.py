@@ -178,7 +178,7 @@ def test_extremes_of_each_hour_are_used(world: xr.Dataset) -> None:
     np.testing.assert_allclose(found.TA_MIN, hourly.min(axis=1), rtol=1e-6)
 
 
-# --- which kind the amounts are -------------------------------------------------------------------
+# --- which kind the amounts are ------------------------------------------------------------------
 
 
 def test_amounts_taken_for_the_other_kind_are_refused(world: xr.Dataset) -> None:
@@ -223,7 +223,7 @@ def test_totals_at_midnight_are_of_the_day_before(world: xr.Dataset) -> None:
     assert np.isnan(found.P[-1]).all()
 
 
-# --- gaps and edges -----------------------------------------------------------------------------
+# --- gaps and edges ------------------------------------------------------------------------------
 
 
 def test_a_day_needs_most_of_its_hours(world: xr.Dataset) -> None:
@@ -269,7 +269,7 @@ def test_an_hour_that_is_not_there_ends_a_running_amount() -> None:
     assert np.isfinite(found.P[1]).all()
 
 
-# --- errors ---------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 
 
 def test_everything_in_the_way_is_in_one_error(world: xr.Dataset) -> None:
@@ -287,7 +287,7 @@ def test_everything_in_the_way_is_in_one_error(world: xr.Dataset) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"to": "hourly"}, 'to=\'hourly\' is not known'),
+        ({"to": "hourly"}, "to='hourly' is not known"),
         ({"accumulation": "hour"}, "accumulation='hour' is not known"),
         ({"completeness": 0}, "completeness=0.9"),
         ({"leaves": "nearest"}, "leaves='nearest' is not known"),
@@ -320,7 +320,7 @@ def test_the_input_is_not_changed(world: xr.Dataset) -> None:
     xr.testing.assert_identical(ds, before)
 
 
-# --- months -----------------------------------------------------------------------------------------
+# --- months --------------------------------------------------------------------------------------
 
 
 def test_months_from_hours_are_means_of_days() -> None:

@@ -92,7 +92,8 @@ class Preparing(Understanding):
         """
         from xflux import __version__
         from xflux.drivers.parts import Said
-        from xflux.drivers.prepare import Choices, prepare
+        from xflux.drivers.plan import Choices
+        from xflux.drivers.prepare import prepare
 
         others = [beside] if isinstance(beside, xr.Dataset) else list(beside)
         return prepare(

@@ -8,13 +8,14 @@ over the days of a month. A day, or a month, with too few values is missing.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Statistic = Literal["mean", "minimum", "maximum"]
 Array = npt.NDArray[np.float64]
+_Number = TypeVar("_Number", np.float64, np.int32)
 
 EXTREMES: dict[str, Statistic] = {"TA_MIN": "minimum", "TA_MAX": "maximum"}
 """Drivers that are extremes of a day; they follow from sub-daily TA where they are not there."""
@@ -83,8 +84,8 @@ def aggregate(
 
 
 def _reduce(
-    function: np.ufunc, values: npt.NDArray[np.generic], starts: npt.NDArray[np.intp]
-) -> npt.NDArray[np.generic]:
+    function: np.ufunc, values: npt.NDArray[_Number], starts: npt.NDArray[np.intp]
+) -> npt.NDArray[_Number]:
     """Reduce along the first axis from each start to the next one."""
     if values.ndim == 1 or not starts.size:
         return np.asarray(function.reduceat(values, starts, axis=0))

@@ -110,18 +110,16 @@ def contradiction(name: str, runs: bool) -> str:
     """What to say where values show another kind of amounts than the one they were taken for."""
     if runs:
         return (
-            f"{name!r} rises from 01 to 00 UTC on every day, as the amounts of ERA5-Land do, and was "
+            f"{name!r} rises from 01 to 00 UTC every day, as the amounts of ERA5-Land do, and was "
             'taken for amounts of each step: ds.flux.drivers(accumulation="day")'
         )
     return (
-        f"{name!r} falls within days, as the amounts of ERA5 do, and was taken for amounts that run "
-        'since 00 UTC: ds.flux.drivers(accumulation="step")'
+        f"{name!r} falls within days, as the amounts of ERA5 do, and was taken for amounts that "
+        'run since 00 UTC: ds.flux.drivers(accumulation="step")'
     )
 
 
-def kind_of(
-    ds: xr.Dataset, shown: Collection[bool | None], *, since_midnight: bool
-) -> str | None:
+def kind_of(ds: xr.Dataset, shown: Collection[bool | None], *, since_midnight: bool) -> str | None:
     """Which kind the amounts of a file are, from what it says and what its values show.
 
     Parameters

@@ -69,7 +69,7 @@ def pieces(needs: Needs, variables: Sequence[xr.Variable], time: str) -> tuple[i
         np.prod([_chunk(v, i) for i, d in enumerate(v.dims) if d != time]) * 8 for v in variables
     )
     if chunked:
-        cut = chunked[0].chunks[chunked[0].dims.index(time)]
+        cut = (chunked[0].chunks or ())[chunked[0].dims.index(time)]
         owner = np.searchsorted(np.cumsum(cut), needs.stop - 1, side="right")
         edges = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), size]
         least = 0.0 if (needs.stop - needs.first == 1).all() else _BYTES / width
@@ -172,10 +172,14 @@ def _lazily(
 
 def _chunks(variables: Sequence[xr.Variable]) -> dict[str, tuple[int, ...]]:
     """Chunks of each dimension: of the first lazy variable that has it, whole where none has."""
-    chunks = {str(dim): (size,) for v in variables for dim, size in v.sizes.items()}
+    chunks: dict[str, tuple[int, ...]] = {
+        str(dim): (size,) for v in variables for dim, size in v.sizes.items()
+    }
     for variable in reversed(variables):
         if variable.chunks is not None:
-            chunks |= {str(d): tuple(c) for d, c in zip(variable.dims, variable.chunks, strict=True)}
+            chunks |= {
+                str(d): tuple(c) for d, c in zip(variable.dims, variable.chunks, strict=True)
+            }
     return chunks
 
 

@@ -111,8 +111,8 @@ def _hold(values: Values, starts: Whole, stops: Whole, length: float, days: Whol
 
 def _interpolate(values: Values, starts: Whole, stops: Whole, length: float, days: Whole) -> Values:
     """Between the middles of composites; at either end of a record each on its own days."""
-    middle = (starts + stops) / 2.0
-    at = days + 0.5
+    middle = np.asarray((starts + stops) / 2.0, dtype=np.float64)
+    at = np.asarray(days + 0.5, dtype=np.float64)
     left = np.searchsorted(middle, at, side="right") - 1
     before, since = _first(values, middle, [left, left - 1], at, length)
     after, until = _first(values, middle, [left + 1, left + 2], at, length)

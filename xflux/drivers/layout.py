@@ -111,7 +111,11 @@ def _forecasts_to_times(ds: xr.Dataset) -> xr.Dataset:
     if not np.array_equal(kept, np.arange(flat.sizes["_valid"])):
         flat = flat.isel(_valid=kept)
     attrs = {"standard_name": "time", "long_name": "time", "axis": "T"}
-    flat = flat.transpose("_valid", ...).rename(_valid="time").assign_coords(time=("time", valid.ravel()[kept], attrs))
+    flat = (
+        flat.transpose("_valid", ...)
+        .rename(_valid="time")
+        .assign_coords(time=("time", valid.ravel()[kept], attrs))
+    )
     flat.attrs = ds.attrs
     for name in flat.data_vars:
         flat[name].attrs = ds[name].attrs

@@ -1,4 +1,4 @@
-"""The Datasets that drivers come from: each understood for itself, those of one time put together."""
+"""The Datasets that drivers come from: each understood, those with the same times as one."""
 
 from __future__ import annotations
 
@@ -129,8 +129,10 @@ def _same_times(one: Part, other: Part) -> bool:
     if one.schema.time is None or other.schema.time is None or not (one.timed and other.timed):
         return False
     ours, theirs = one.time.values, other.time.values
-    return ours.shape == theirs.shape and ours.dtype.kind == theirs.dtype.kind and bool(
-        np.all(ours == theirs)
+    return (
+        ours.shape == theirs.shape
+        and ours.dtype.kind == theirs.dtype.kind
+        and bool(np.all(ours == theirs))
     )
 
 

@@ -123,7 +123,9 @@ def kind_of_amounts(part: Part, original: xr.Dataset) -> str | None:
 
 def _few(array: xr.DataArray, time: str, steps: slice) -> np.ndarray:
     """Some steps of some entities, time first."""
-    strides = {dim: slice(None, None, max(1, n // 8)) for dim, n in array.sizes.items() if dim != time}
+    strides = {
+        dim: slice(None, None, max(1, n // 8)) for dim, n in array.sizes.items() if dim != time
+    }
     some = array.isel({time: steps, **strides}).transpose(time, ...)
     return np.ma.filled(np.ma.asarray(some.values, dtype=np.float64), np.nan)
 
@@ -194,9 +196,7 @@ def as_is(part: Part, names: Sequence[str], kind: str | None) -> Series:
         elif len(sources) > 1:
             said = f"from {step} means: lower than the mean of sub-daily values"
         work = Same(name=name, sources=tuple(sources), layout=layout, days=days)
-        variables[name] = coarsen(
-            work, held, needs=one_to_one(len(axis)), layout=layout, cut=cut
-        )
+        variables[name] = coarsen(work, held, needs=one_to_one(len(axis)), layout=layout, cut=cut)
         origin[name] = _in_words(name, sources, said)
     return Series(step=step, axis=axis, time=part.time, variables=variables, origin=origin)
 
@@ -270,8 +270,7 @@ def _matches(part: Part, name: str) -> list[Match]:
     matches = part.schema.matches
     if name in matches:
         return [matches[name]]
-    needed = part.schema.derivable[name] if name in part.schema.derivable else ("TA",)
-    return [matches[source] for source in needed]
+    return [matches[source] for source in part.schema.derivable.get(name, ("TA",))]
 
 
 def _source(part: Part, match: Match, plan: DayPlan | None) -> Source:
@@ -311,7 +310,9 @@ def _arrays(part: Part) -> dict[str, xr.Variable]:
 def _in_words(name: str, sources: Sequence[Source], what: str) -> str:
     """Where a driver comes from: names and units in the file, and what was done."""
     names = " and ".join(
-        f"{source.match.variable} ({source.match.units})" if source.match.units else source.match.variable
+        f"{source.match.variable} ({source.match.units})"
+        if source.match.units
+        else source.match.variable
         for source in sources
     )
     amounts = ""

@@ -59,7 +59,9 @@ def dates(days: Whole, like: xr.DataArray) -> npt.NDArray[np.generic]:
 def parts(days: Whole, like: xr.DataArray) -> tuple[Whole, Whole, Whole]:
     """Months since 1970-01, month of the year, and day of the month, of some days."""
     time = xr.DataArray(dates(days, like), dims="day").dt
-    year, month, day = (np.asarray(part.values, np.int64) for part in (time.year, time.month, time.day))
+    year, month, day = (
+        np.asarray(part.values, np.int64) for part in (time.year, time.month, time.day)
+    )
     return (year - 1970) * 12 + month - 1, month, day
 
 
@@ -71,7 +73,9 @@ def first_days(months: Whole, like: xr.DataArray) -> Whole:
     import cftime
 
     calendar = str(like.dt.calendar)
-    starts = [cftime.datetime(1970 + m // 12, m % 12 + 1, 1, calendar=calendar) for m in months.tolist()]
+    starts = [
+        cftime.datetime(1970 + m // 12, m % 12 + 1, 1, calendar=calendar) for m in months.tolist()
+    ]
     return np.asarray(cftime.date2num(starts, f"days since {_EPOCH}", calendar=calendar), np.int64)
 
 
@@ -110,8 +114,8 @@ def steps_a_day(time: Whole, name: str) -> int:
     gap = int(np.median(np.diff(time)))
     if gap <= 0 or gap > 6 * HOUR or DAY % gap:
         raise DataError(
-            f"the steps of {name!r} (median {gap / HOUR:g} hours) are no equal parts of a day of at "
-            "most 6 hours: give hourly, 3-hourly, 6-hourly or half-hourly data"
+            f"the steps of {name!r} (median {gap / HOUR:g} hours) are no equal parts of a day, or "
+            "longer than 6 hours: give hourly, 3-hourly, 6-hourly or half-hourly data"
         )
     between = np.diff(np.unique(time // DAY))
     if between.size and between.min() >= 28:
@@ -122,9 +126,7 @@ def steps_a_day(time: Whole, name: str) -> int:
     return DAY // gap
 
 
-def whole_days(
-    time: Whole, shifts: Sequence[int], least: float, like: xr.DataArray
-) -> Whole:
+def whole_days(time: Whole, shifts: Sequence[int], least: float, like: xr.DataArray) -> Whole:
     """The days that steps cover, from the first whole one to the last, those between put in.
 
     Parameters
@@ -164,7 +166,9 @@ def whole_days(
     return days[~(absent & (month == 2) & (day == 29))]
 
 
-def whole_months(days: Whole, completeness: float, like: xr.DataArray) -> tuple[Whole, npt.NDArray[np.float64]]:
+def whole_months(
+    days: Whole, completeness: float, like: xr.DataArray
+) -> tuple[Whole, npt.NDArray[np.float64]]:
     """The months that days cover, and how many days each needs; those at the ends are whole.
 
     Raises

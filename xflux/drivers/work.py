@@ -51,7 +51,7 @@ class Source:
         number = np.ma.filled(np.ma.asarray(ordered, dtype=np.float64), np.nan)
         return number if self.packing is None else self.packing.unpack(number)
 
-    def in_unit(self, number: Values, days: npt.ArrayLike) -> Values:
+    def in_unit(self, number: Values, days: Values | float) -> Values:
         """In xflux's unit; ``days`` is the length of the steps."""
         return in_unit(number, self.match.conversion, days)
 
@@ -157,7 +157,8 @@ class Days:
         if self.hours is not None:
             return [(self.hours, np.arange(cells))]
         ahead = np.asarray(arrays[-1], dtype=np.float64).ravel()
-        return [(float(h), np.flatnonzero(ahead == h)) for h in np.unique(ahead[np.isfinite(ahead)])]
+        occurring = np.unique(ahead[np.isfinite(ahead)])
+        return [(float(hours), np.flatnonzero(ahead == hours)) for hours in occurring]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -231,7 +231,9 @@ def to_canonical(
 
 
 def in_unit(
-    values: npt.NDArray[np.generic], rule: tuple[float, float, bool], days: npt.ArrayLike
+    values: npt.NDArray[np.generic],
+    rule: tuple[float, float, bool],
+    days: npt.NDArray[np.float64] | float,
 ) -> npt.NDArray[np.float64]:
     """Values in xflux's unit in double precision, infinite ones missing.
 
