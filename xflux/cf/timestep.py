@@ -52,6 +52,21 @@ def resample_line(
     return f"ds = ds{aside}{mean}.assign(ds[[{_listed(amounts)}]]{total})"
 
 
+def drivers_line(held: str, step: str) -> str:
+    """The line to type that makes drivers at a time step from finer ones.
+
+    Weeks are resampled: a week is no part of a month.
+
+    Examples
+    --------
+    >>> drivers_line("sub-daily", "daily"), drivers_line("daily", "monthly")
+    ('ds = ds.flux.drivers()', 'ds = ds.flux.drivers(to="monthly")')
+    """
+    if held == "weekly":
+        return resample_line("time", step)
+    return "ds = ds.flux.drivers()" if step == "daily" else f'ds = ds.flux.drivers(to="{step}")'
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 

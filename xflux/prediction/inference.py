@@ -27,7 +27,7 @@ from xflux.prediction.blocks import Plan, Task, cells_at_once, predict_block, to
 from xflux.prediction.carried import VARIABLES, Dense, from_dense
 from xflux.prediction.ensemble import Members
 from xflux.prediction.streaming import lazy, state_sizes
-from xflux.training.towers import to_step, warn_derived
+from xflux.training.towers import warn_derived
 
 
 def predict(
@@ -118,7 +118,7 @@ def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device:
     schema.require([*needed, *present, *schema.disputed(inputs.drivers)], task="prediction")
     used = [name for name in present if name in schema.matches]
     if schema.time_step != inputs.time_step:
-        raise ModelError(_other_step(ds, schema, inputs))
+        raise ModelError(_other_step(schema, inputs))
     missing = [name for name in inputs.optional if name not in present]
     missing += [c.name for c in inputs.characteristics if c.name not in known]
     if missing:
@@ -146,11 +146,11 @@ def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device:
     )
 
 
-def _other_step(ds: xr.Dataset, schema: Schema, inputs: Inputs) -> str:
+def _other_step(schema: Schema, inputs: Inputs) -> str:
     finer = {"sub-daily": 0, "daily": 1, "weekly": 2, "monthly": 3, "yearly": 4}
     text = f"the model is {inputs.time_step}, the Dataset is {schema.time_step}"
     if finer.get(str(schema.time_step), 0) < finer[inputs.time_step]:
-        return f"{text}: {to_step(ds, schema, inputs.time_step)}"
+        return f"{text}: {timestep.drivers_line(str(schema.time_step), inputs.time_step)}"
     other = f' or model = xflux.load_model("{schema.time_step}")'
     return f"{text}: give {inputs.time_step} drivers," + (
         other if schema.time_step in timestep.RESAMPLE else " or another model"
