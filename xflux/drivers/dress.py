@@ -11,7 +11,13 @@ import xarray as xr
 
 from xflux.cf.alignment import differences
 from xflux.cf.entities import without_time
-from xflux.cf.metadata import CONVENTIONS, ready_to_write, time_attributes, variable_attributes
+from xflux.cf.metadata import (
+    CONVENTIONS,
+    companions,
+    ready_to_write,
+    time_attributes,
+    variable_attributes,
+)
 from xflux.cf.variables import BY_NAME, DRIVERS
 from xflux.drivers.clock import Clock
 from xflux.drivers.parts import Part
@@ -20,6 +26,11 @@ from xflux.drivers.times import days_like, parts
 from xflux.errors import SchemaError
 
 _KEPT = ("institution", "source", "references", "license", "doi", "featureType")
+_ALSO = {
+    "latitude": {"units": "degrees_north"},
+    "longitude": {"units": "degrees_east"},
+    "time": {"units_metadata": "leap_seconds: none"},
+}
 _PROJECTION = ("projection_x_coordinate", "projection_y_coordinate")
 _BESIDE = "Dataset beside them"
 
@@ -81,20 +92,18 @@ def dress(
     said = [f"{name} from {text}" for name, text in origin.items()]
     said += [note for part in (*(p for p, _ in made), *still) for note in part.notes]
     out.attrs = _global_attributes(main, first, said, clock, version)
-    return ready_to_write(out)
+    return ready_to_write(_named(out, main))
 
 
 def _frame(main: Part, first: Series, clock: Clock) -> xr.Dataset:
     """The places of a part as it has them, and the times of its series; no driver yet."""
     ds, dim, time = main.ds, str(main.schema.time_dim), str(main.schema.time)
     lead = ds[main.schema.matches[main.timed[0]].variable]
-    referred = {str(_referred(array, key)) for array in (lead, *ds.coords.values()) for key in
-                ("grid_mapping", "bounds", "climatology")}  # fmt: skip
-    kept = [
-        name
+    kept = companions(ds, [lead])
+    kept += [
+        str(name)
         for name, array in ds.data_vars.items()
-        if name in referred
-        or (array.attrs.get("standard_name") in _PROJECTION and dim not in array.dims)
+        if array.attrs.get("standard_name") in _PROJECTION and dim not in array.dims
     ]
     frame = ds.set_coords(kept)
     frame = frame.drop_vars(list(frame.data_vars))
@@ -107,9 +116,26 @@ def _frame(main: Part, first: Series, clock: Clock) -> xr.Dataset:
     return frame.assign_coords({time: xr.Variable(dim, first.time.values, attrs)})
 
 
-def _referred(array: xr.DataArray, key: str) -> object:
-    """The variable that an attribute names, whether a reader left it or took it up."""
-    return array.attrs.get(key, array.encoding.get(key))
+def _named(out: xr.Dataset, main: Part) -> xr.Dataset:
+    """Coordinates with the names of CF where the input left them open; values stay."""
+    named = out.copy()
+    known = {"time": str(main.schema.time), **_places(main)}
+    for standard, variable in known.items():
+        if variable in named.coords:
+            attrs = {"standard_name": standard, **_ALSO[standard]}
+            named[variable].attrs = {**attrs, **named[variable].attrs}
+    for dim in named.dims:
+        attrs = named[dim].attrs if dim in named.coords else {"long_name": ""}
+        if not {"long_name", "standard_name"} & attrs.keys():
+            named[dim].attrs = {**attrs, "long_name": f"position along {dim}"}
+    return named
+
+
+def _places(main: Part) -> dict[str, str]:
+    """Latitude and longitude of a part, by their standard names."""
+    names = {"latitude": "lat", "longitude": "lon"}
+    matches = main.schema.matches
+    return {full: matches[name].variable for full, name in names.items() if name in matches}
 
 
 def _on_axis(series: Series, first: Series, problems: list[str]) -> dict[str, xr.Variable]:
@@ -171,11 +197,13 @@ def _described(
     dims = [dim for dim in lead.dims if dim in out.dims]
     arrays = {name: out[name].variable.transpose(*dims) for name in ordered}
     out = out.drop_vars(ordered).assign(arrays)
-    mapping = _referred(lead, "grid_mapping")
+    mapping = lead.attrs.get("grid_mapping", lead.encoding.get("grid_mapping"))
     for name in out.data_vars:
         out[name].encoding = {}
         if name in BY_NAME:
-            attrs: dict[str, Any] = {**variable_attributes(str(name), step)}
+            attrs: dict[str, Any] = {
+                **variable_attributes(str(name), step, str(main.schema.time_dim))
+            }
         else:
             matches = (part.schema.matches.get(str(name)) for part in with_drivers)
             attrs = _own_attributes(with_drivers, next(m.variable for m in matches if m))

@@ -303,18 +303,24 @@ def _dress(
     order = [str(dim) for dim in first.dims]
     dims = (("realization",) if plan.members else ()) + plan.layout
     wanted = (("realization",) if plan.members else ()) + tuple(order)
-    grid = len(schema.entity_dims) > 1
+    grid, time = len(schema.entity_dims) > 1, str(schema.time_dim)
+    mapping = first.attrs.get("grid_mapping", first.encoding.get("grid_mapping"))
+    kept = metadata.companions(ds, [first])
     variables = {}
     for name, flux in zip(names, fluxes, strict=True):
         variable = xr.Variable(dims, flux).transpose(*wanted)
         if name in TARGETS:
             spread = f"{name}_std" in names
-            variable.attrs = metadata.flux_attributes(name, grid=grid, spread=spread)
+            variable.attrs = metadata.flux_attributes(name, grid=grid, spread=spread, time=time)
         else:
-            variable.attrs = metadata.spread_attributes(name.removesuffix("_std"), grid=grid)
+            of = name.removesuffix("_std")
+            variable.attrs = metadata.spread_attributes(of, grid=grid, time=time)
+        if mapping in kept:
+            variable.attrs["grid_mapping"] = mapping
         variables[name] = variable
     keep = set(wanted)
     coords = {n: c for n, c in ds.coords.items() if set(map(str, c.dims)) <= keep}
+    coords |= {n: ds[n].variable for n in kept if n not in coords}
     out = xr.Dataset(variables, coords=xr.Coordinates(coords, indexes=_indexes(ds, coords)))
     if plan.members:
         out = out.assign_coords(
