@@ -106,7 +106,9 @@ def tasks_a_block(store: Path) -> float:
 
 def compare(folder: Path) -> None:
     """Print all tables."""
-    print(f"{'store and way':40}{'outside':>9}{'memory':>10}{'cell days/s':>13}{'tasks a block':>15}")
+    print(
+        f"{'store and way':40}{'outside':>9}{'memory':>10}{'cell days/s':>13}{'tasks a block':>15}"
+    )
     for layout in ("series", "map"):
         store = worlds.write(folder, layout, **SIZE, years=1, land=False)
         tasks = tasks_a_block(store)

@@ -98,10 +98,14 @@ def main() -> None:
     print(f"{'':34}{'GPP':>18}{'Reco':>20}\n{'':34}" + "    PgC/yr    RMSE  " * 2)
     for way, out in ways.items():
         row = "".join(
-            f"{budget(out, name):10.1f}{error(out, wanted, name):8.2f}  " for name in ("GPP", "Reco")
+            f"{budget(out, name):10.1f}{error(out, wanted, name):8.2f}  "
+            for name in ("GPP", "Reco")
         )
         print(f"{way:34}{row}")
-    print(f"{'coarse grid':34}" + "".join(f"{budget(fluxes, n):10.1f}{'':10}" for n in ("GPP", "Reco")))
+    print(
+        f"{'coarse grid':34}"
+        + "".join(f"{budget(fluxes, n):10.1f}{'':10}" for n in ("GPP", "Reco"))
+    )
 
 
 if __name__ == "__main__":

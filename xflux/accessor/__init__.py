@@ -11,11 +11,12 @@ import xarray as xr
 from xflux.accessor.auditing import Auditing
 from xflux.accessor.learning import Learning
 from xflux.accessor.predicting import Predicting
+from xflux.accessor.preparing import Preparing
 
 
 @xr.register_dataset_accessor("flux")
-class FluxAccessor(Auditing, Learning, Predicting):
-    """Audit, learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
+class FluxAccessor(Auditing, Preparing, Learning, Predicting):
+    """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
 
     Parameters
     ----------

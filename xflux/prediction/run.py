@@ -22,7 +22,7 @@ from xflux.features import Inputs
 from xflux.prediction import engines, state
 from xflux.prediction.blocks import Plan, Task
 from xflux.prediction.ensemble import Members
-from xflux.training.towers import to_step, warn_derived
+from xflux.training.towers import warn_derived
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ def _plan(
     schema.require([*needed, *present, *schema.disputed(inputs.drivers)], task="prediction")
     used = [name for name in present if name in schema.matches]
     if schema.time_step != inputs.time_step:
-        raise ModelError(_other_step(ds, schema, inputs))
+        raise ModelError(_other_step(schema, inputs))
     missing = [name for name in inputs.optional if name not in present]
     missing += [c.name for c in inputs.characteristics if c.name not in known]
     if missing:
@@ -192,11 +192,11 @@ def _plan(
     )
 
 
-def _other_step(ds: xr.Dataset, schema: Schema, inputs: Inputs) -> str:
+def _other_step(schema: Schema, inputs: Inputs) -> str:
     finer = {"sub-daily": 0, "daily": 1, "weekly": 2, "monthly": 3, "yearly": 4}
     text = f"the model is {inputs.time_step}, the Dataset is {schema.time_step}"
     if finer.get(str(schema.time_step), 0) < finer[inputs.time_step]:
-        return f"{text}: {to_step(ds, schema, inputs.time_step)}"
+        return f"{text}: {timestep.drivers_line(str(schema.time_step), inputs.time_step)}"
     other = f' or model = xflux.load_model("{schema.time_step}")'
     return f"{text}: give {inputs.time_step} drivers," + (
         other if schema.time_step in timestep.RESAMPLE else " or another model"
@@ -237,18 +237,25 @@ def _dress(run: Run, fluxes: Sequence[Any]) -> xr.Dataset:
     ds, schema, task, wanted = run.ds, run.schema, run.task, run.order
     plan, names = task.plan, task.names
     dims = (("realization",) if plan.members else ()) + plan.layout
-    grid = len(schema.entity_dims) > 1
+    grid, time = len(schema.entity_dims) > 1, str(schema.time_dim)
+    first = ds[plan.drivers[0].variable]
+    mapping = first.attrs.get("grid_mapping", first.encoding.get("grid_mapping"))
+    kept = metadata.companions(ds, [first])
     variables = {}
     for name, flux in zip(names, fluxes, strict=True):
         variable = xr.Variable(dims, flux).transpose(*wanted)
         if name in TARGETS:
             spread = f"{name}_std" in names
-            variable.attrs = metadata.flux_attributes(name, grid=grid, spread=spread)
+            variable.attrs = metadata.flux_attributes(name, grid=grid, spread=spread, time=time)
         else:
-            variable.attrs = metadata.spread_attributes(name.removesuffix("_std"), grid=grid)
+            of = name.removesuffix("_std")
+            variable.attrs = metadata.spread_attributes(of, grid=grid, time=time)
+        if mapping in kept:
+            variable.attrs["grid_mapping"] = mapping
         variables[name] = variable
     keep = set(wanted)
     coords = {n: c for n, c in ds.coords.items() if set(map(str, c.dims)) <= keep}
+    coords |= {n: ds[n].variable for n in kept if n not in coords}
     out = xr.Dataset(variables, coords=xr.Coordinates(coords, indexes=_indexes(ds, coords)))
     if plan.members:
         out = out.assign_coords(

@@ -227,13 +227,25 @@ def to_canonical(
     The unit is converted in double precision, so that a file in kelvin and the same in degrees
     Celsius give the same numbers to rounding.
     """
+    return np.ascontiguousarray(in_unit(values, rule, days), dtype=np.float32)
+
+
+def in_unit(
+    values: npt.NDArray[np.generic],
+    rule: tuple[float, float, bool],
+    days: npt.NDArray[np.float64] | float,
+) -> npt.NDArray[np.float64]:
+    """Values in xflux's unit in double precision, infinite ones missing.
+
+    ``days`` is the length of the steps, and fits the shape of the values.
+    """
     factor, offset, per_step = rule
     number = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
     number = number * factor + offset
     if per_step:
         number = number / days
     number[~np.isfinite(number)] = np.nan
-    return np.ascontiguousarray(number, dtype=np.float32)
+    return np.asarray(number)
 
 
 def _targets(values: Mapping[str, Array], qc: float) -> Array:
