@@ -92,7 +92,7 @@ def case(store: Path, way: str) -> dict[str, float]:
 
 
 def tasks_a_block(store: Path) -> float:
-    """Tasks of a lazy prediction from zarr to computed fluxes, after dask has put tasks together."""
+    """Tasks of a lazy prediction from zarr to computed fluxes, as dask runs them."""
     import dask
 
     ds = xr.open_zarr(store, consolidated=False)

@@ -1,6 +1,6 @@
 """Fluxes on drivers finer than those at hand: three ways, and the mass of carbon in each.
 
-On the simulated world both the coarse and the fine drivers are known, so the ways can be told apart::
+On the simulated world coarse and fine drivers are both known, so the ways can be told apart::
 
     python benchmarks/downscaling.py
 
