@@ -112,8 +112,8 @@ class Engine:
                 state = ones[part].copy(), sums[m, part], hidden[m, part], cell[m, part]
                 kernel = compiled(own, tile)
                 kernel.run(given[part], fixed[part], state, fluxes[m, part], weights[tile])
-        state = (torch.from_numpy(array) for array in (hidden, cell, sums[0]))
-        return torch.from_numpy(fluxes), Memory(*state)
+        after = (torch.from_numpy(array) for array in (hidden, cell, sums[0]))
+        return torch.from_numpy(fluxes), Memory(*after)
 
     def _parts(self, count: int) -> Iterator[tuple[Tile, slice]]:
         """Full tiles, and what is left in tiles of one vector unless that fills most of one."""

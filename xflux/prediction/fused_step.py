@@ -280,8 +280,9 @@ def compile_function(module: ir.Module, name: str) -> tuple[int, binding.Executi
     return owner.get_function_address(name), owner
 
 
-def pack(member: Mapping[str, npt.NDArray[np.generic]], shape: Shape, rows: int) -> Array:
+def pack(weights: Mapping[str, npt.NDArray[np.generic]], shape: Shape, rows: int) -> Array:
     """The weights of a member in the order in which the compiled function reads them."""
+    member = {name: np.asarray(values, dtype=np.float32) for name, values in weights.items()}
     drivers, seen, hidden = shape.drivers, shape.drivers + shape.means, shape.hidden
     inputs, recurrent = (member[f"recurrent.lstm.weight_{part}_l0"] for part in ("ih", "hh"))
     biases = member["recurrent.lstm.bias_ih_l0"] + member["recurrent.lstm.bias_hh_l0"]
@@ -306,8 +307,8 @@ def pack(member: Mapping[str, npt.NDArray[np.generic]], shape: Shape, rows: int)
         "heads": with_bias(
             heads, np.concatenate([member["recurrent.heads.bias"], member["direct.heads.bias"]])
         ),
-        "spread": 0.5 * member["spread"][:, None],
-        "gain": gain[None],
+        "spread": np.float32(0.5) * member["spread"][:, None],
+        "gain": gain[None].astype(np.float32),
     }
     found, size = layers(shape, rows)
     packed = np.zeros(size, dtype=np.float32)

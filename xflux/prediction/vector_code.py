@@ -25,11 +25,16 @@ Row = list[ir.Value]
 Epilogue = Callable[[ir.Value, list[Row]], None]
 """What is done with some rows of a layer, given the number of the first and their sums."""
 
-EXP2 = Chebyshev.interpolate(np.exp2, 5, domain=[-0.5, 0.5]).convert(kind=Polynomial).coef
+EXP2 = Chebyshev.interpolate(np.exp2, 5, domain=[-0.5, 0.5]).convert(kind=Polynomial).coef.tolist()
 """Coefficients of ``2 ** x`` on -0.5 to 0.5, exact to 8e-8."""
 
+CHAIN = 32
+"""Products that are summed one after another; the error of a sum grows with their number."""
+
 LOG1P = (
-    Chebyshev.interpolate(lambda x: np.log1p(x) / x, 9, domain=[0, 1]).convert(kind=Polynomial).coef
+    Chebyshev.interpolate(lambda x: np.log1p(x) / x, 9, domain=[0, 1])
+    .convert(kind=Polynomial)
+    .coef.tolist()
 )
 """Coefficients of ``log(1 + x) / x`` on 0 to 1, exact to 2e-8."""
 
@@ -228,13 +233,25 @@ class Code:
     ) -> list[Row]:
         """Add ``count`` columns of some rows of a matrix, each times its row of a tile.
 
-        This loop is where the time goes: for each of ``rows`` weights, one product with each of
-        ``vectors``, into sums that never leave their registers.
+        No more than `CHAIN` columns one after another, so that rounding errors stay small.
         """
-        if count == 0:
-            return sums
+        for first in range(0, count, CHAIN):
+            there = self.at(weights, first * self.tile.rows), self.row(columns, first)
+            part = self._chain(*there, min(CHAIN, count - first))
+            sums = [
+                [self.builder.fadd(x, y) for x, y in zip(*both, strict=True)]
+                for both in zip(sums, part, strict=True)
+            ]
+        return sums
+
+    def _chain(self, weights: ir.Value, columns: ir.Value, count: int) -> list[Row]:
+        """The sum over some columns: the loop in which the time goes.
+
+        For each of ``rows`` weights, one product with each of ``vectors``, into sums that never
+        leave their registers.
+        """
         rows, vectors = self.tile.rows, self.tile.vectors
-        with self.loop(count, [value for row in sums for value in row]) as turn:
+        with self.loop(count, [self.constant(0)] * (rows * vectors)) as turn:
             inputs = self.load(columns, turn.index)
             column = self.at(weights, self.builder.mul(turn.index, I64(rows)))
             before, turn.carried = turn.carried, []
