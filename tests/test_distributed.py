@@ -130,19 +130,21 @@ def test_what_is_asked_of_workers_is_heeded(
 
     with_gpu, without = sorted(client.run(os.getpid))
     client.run(equip, workers=[with_gpu])
-    lazy = world.chunk(LAYOUTS["maps"])
+    lazy = world.chunk(LAYOUTS["series"])
     before = client.run(ran)
     with dask.annotate(resources={"GPU": 1}):
         written = lazy.flux.predict_to_zarr(tmp_path / "f.zarr", daily_model)
+        wrote = client.run(ran)
         found = lazy.flux.predict(daily_model).compute()
-    after = client.run(ran)
+        predicted = client.run(ran)
     assert_close(written, expected, spread)
     assert_close(found, expected, spread)
-    new = {address: after[address] - before[address] for address in after}
-    ours = {address: {k for k in keys if "xflux-" in k} for address, keys in new.items()}
-    assert any("xflux-write-" in key for key in ours[with_gpu])
-    assert any("xflux-write-" not in key for key in ours[with_gpu])
-    assert not ours[without]
+    here = {key for key in wrote[with_gpu] - before[with_gpu] if "xflux-write-" in key}
+    assert len(here) == 10
+    assert not any("xflux-" in key for key in wrote[without] - before[without])
+    new = {address: predicted[address] - wrote[address] for address in wrote}
+    assert any("xflux-" in key for key in new[with_gpu])
+    assert not any("xflux-" in key for key in new[without])
 
 
 # --- deaths -----------------------------------------------------------------------------------
@@ -195,7 +197,9 @@ def test_the_cluster_goes_and_threads_go_on(
 
     where = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": 50}
     lazy = slow(world.chunk(lat=1), tmp_path)
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **where) as local:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://", **where
+    ) as local:
         client = Client(local)
         with (
             meanwhile(tmp_path, 3, local.close),
