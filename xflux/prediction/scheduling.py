@@ -240,9 +240,10 @@ def _run_on_cluster(
 
     waiting = dict(zip(keys, client.get(graph, list(keys), sync=False), strict=True))
     try:
-        for future in as_completed(list(waiting.values())):
-            del waiting[future.key]  # what is written needs no worker to remember it
-            done(future.key, future.result())
+        with client.as_current():
+            for future in as_completed(list(waiting.values())):
+                del waiting[future.key]  # what is written needs no worker to remember it
+                done(future.key, future.result())
     except XfluxError:
         client.cancel(list(waiting.values()))
         raise
