@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from xflux.cf.units import conversion
 from xflux.errors import DataError
-from xflux.readers.cells import numbers, read_header, read_table
+from xflux.readers.cells import all_numbers, read_header, read_table
 from xflux.readers.halfhours import per_day
 from xflux.readers.recognise import Found
 from xflux.readers.records import FILLED, SUB_DAILY, Choices, Record, in_order
@@ -62,7 +62,7 @@ def read_fluxnet(found: Found, choices: Choices) -> Record:
     table = read_table(found.source, header, [stamps[-1], *columns.values()])
     time = parse_stamps(table[stamps[-1]], stamps[-1])
     check_order(time)
-    raw = {name: numbers(table, column) for name, column in columns.items()}
+    raw = all_numbers(table, columns)
     if found.step == SUB_DAILY:
         raw = sub_daily_units(raw, per_day(time))
     notes = {name: column for name, column in columns.items() if not name.endswith("_ERA")}

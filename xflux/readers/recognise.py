@@ -62,12 +62,12 @@ def recognise(source: Source) -> Found:
     """
     name = source.name
     site = site_in(name)
-    start = source.start(16)
+    start = source.start()
     if start[:3] == b"CDF" or start[:8] == b"\x89HDF\r\n\x1a\n":
         return Found(source, "plumber2", site, "sub-daily", "PLUMBER2")
     if _SKIPPED.search(name):
         return Found(source, "other", site)
-    header = read_header(source)
+    header = read_header(source, start)
     columns = set(header.names)
     if {"VARIABLE", "DATAVALUE"} <= columns:
         return Found(source, "site information", site, header=header)

@@ -55,19 +55,18 @@ def parse_stamps(column: pd.Series, name: str) -> pd.DatetimeIndex:
         )
     if length == 14:
         whole, length = whole // 100, 12
-    parts = _parts(whole, length)
-    year, month, day, hour, minute = parts
-    months = (year - 1970) * 12 + month - 1
-    good = (month >= 1) & (month <= 12) & (day >= 1) & (hour <= 24) & (minute < 60)
-    first = months.astype("datetime64[M]")
-    last = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
-    good &= (day <= last) & (year >= 1900) & (year <= 2200)
+    year, month, day, hour, minute = _parts(whole, length)
+    good = (month >= 1) & (month <= 12) & (year >= 1900) & (year <= 2200)
+    months = np.where(good, (year - 1970) * 12 + month - 1, 0)
+    first = int(months.min())
+    every = np.arange(first, int(months.max()) + 2).astype("datetime64[M]")
+    starts = every.astype("datetime64[D]").astype(np.int64)
+    good &= (day >= 1) & (day <= np.diff(starts)[months - first]) & (hour <= 24) & (minute < 60)
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise DataError(f"{name} holds {whole[row]} in row {row + 1}, which is no date")
-    minutes = ((day - 1) * 24 + hour) * 60 + minute
-    times = first.astype("datetime64[m]") + minutes.astype("timedelta64[m]")
-    return pd.DatetimeIndex(times.astype("datetime64[ns]"))
+    minutes = ((starts[months - first] + day - 1) * 24 + hour) * 60 + minute
+    return pd.DatetimeIndex((minutes * 60_000_000_000).view("datetime64[ns]"))
 
 
 def _whole(column: pd.Series, name: str) -> npt.NDArray[np.int64]:
@@ -101,7 +100,8 @@ def check_order(index: pd.DatetimeIndex) -> None:
     DataError
         Names the first time that does.
     """
-    if not index.is_unique:
+    ascending = (np.diff(index.to_numpy()) > np.timedelta64(0)).all()
+    if not ascending and not index.is_unique:
         twice = index[index.duplicated()]
         raise DataError(
             f"{len(twice)} time stamps occur twice, the first {twice[0]:%Y-%m-%d %H:%M}; a "

@@ -102,7 +102,8 @@ def _held(towers: Sequence[Tower], name: str) -> Iterator[Array]:
 
 def _rows(time: pd.DatetimeIndex, own: pd.DatetimeIndex) -> slice | npt.NDArray[np.intp]:
     """Where the times of one tower lie in all times; a slice where there is no gap."""
-    first, last = time.get_indexer(own[[0, -1]])
+    stamps = own.to_numpy()
+    first, last = np.searchsorted(time.to_numpy(), stamps[[0, -1]])
     if last - first == len(own) - 1:
         return slice(int(first), int(last) + 1)
     return np.asarray(time.get_indexer(own))
