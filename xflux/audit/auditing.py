@@ -81,7 +81,7 @@ class Teller:
             return advice.format(time=self.schema.time or "time", freq="1D")
         name = self.called(found.names[:1])
         time = f"ds.{self.schema.time}"
-        inside = " & ".join([*where, f'({time} >= "{start}")', f'({time} <= "{end}")'])
+        inside = " & ".join([*where, f'{time}.isin({time}.loc["{start}":"{end}"])'])
         return f'ds["{name}"] = ds["{name}"].where(~({inside}))'
 
     def _where(self, position: int) -> list[str] | None:
