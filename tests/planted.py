@@ -118,9 +118,8 @@ def sow(
 
 def _fit(tower: Tower, defect: Defect, least: int) -> bool:
     """Whether a tower has enough values for a fault, and can show it."""
-    held = [
-        n for n in {*defect.variables, "TA", "GPP"} if tower.names.get(n, n) in tower.ds.data_vars
-    ]
+    known = {n: tower.names.get(n, n) for n in {*defect.variables, "TA", "GPP"}}
+    held = [n for n, own in known.items() if own in tower.ds and "time" in tower.ds[own].dims]
     return defect.needs(tower) and all(tower.record(name).size >= least for name in held)
 
 

@@ -195,6 +195,8 @@ def _axis(ds: xr.Dataset, schema: Schema) -> tuple[Timeline | None, list[Finding
         )
         for fault in faults
     ]
+    if not found and line is not None and line.step == "other":
+        return line, found
     if not found and "*time" in schema.problems:
         text, _, advice = schema.problems["*time"].partition(": ")
         kind = "no time" if line is None else "irregular times"
