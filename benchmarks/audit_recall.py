@@ -123,9 +123,8 @@ def real(path: Path, seeds: Sequence[int]) -> None:
         towers = opened.load()
     start = time.process_time()
     report = towers.flux.check()
-    print(
-        f"\n{towers.sizes['site']} real towers: {time.process_time() - start:.1f} s of processor time"
-    )
+    seconds = time.process_time() - start
+    print(f"\n{towers.sizes['site']} real towers: {seconds:.1f} s of processor time")
     frame = report.to_dataframe()
     print(frame[frame.severity != "note"][["kind", "entity", "variable", "evidence"]].to_string())
     score: Score = defaultdict(list)

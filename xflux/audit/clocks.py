@@ -170,7 +170,7 @@ def _shifted(block: Block, row: int, off: float, unknown: bool) -> Found:
             ("lon",),
             *block.there(row, ("SW_IN",)),
             f"{words} of longitude {lon:.4g}: looks like {-lon:.4g}",
-            line=f'ds["{called}"] = -ds["{called}"]',
+            whole=f'ds["{called}"] = -ds["{called}"]',
         )
     if abs(off - (-lon / 15 if unknown else -zone)) < 1.0 and abs(off) > 1.5:
         words += ": looks like universal time"
