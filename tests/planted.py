@@ -127,14 +127,16 @@ def outcomes(
     report: Report, clean: Report, defects: Sequence[Defect], sown: dict[str, str]
 ) -> list[Outcome]:
     """Which of the faults are found: entity, kind and variable, and not in the clean report."""
-    before = {(f.entity, f.kind, f.variable) for f in clean}
+    before = {(f.entity, f.kind, f.variable, f.evidence) for f in clean}
     told = []
     for defect in defects:
         if defect.name not in sown:
             continue
         label = sown[defect.name]
         mine = [
-            f for f in report if f.entity == label and (label, f.kind, f.variable) not in before
+            f
+            for f in report
+            if f.entity == label and (label, f.kind, f.variable, f.evidence) not in before
         ]
         hits = [
             f for f in mine

@@ -365,3 +365,6 @@ def test_since_when_the_balance_is_open() -> None:
     assert pd.Timestamp("2002-06-01") <= pd.Timestamp(finding.start) < pd.Timestamp("2002-07-15")
     assert finding.variable == "Reco"
     assert "grams of CO2" in finding.evidence
+    names = {"ds": ds}
+    exec(finding.advice, names)
+    assert not [f for f in names["ds"].flux.check() if f.kind == "no closure"]

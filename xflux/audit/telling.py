@@ -28,6 +28,10 @@ HARMLESS = ("fill value", "infinite values", "negative precipitation")
 """Kinds whose line for the whole variable changes nothing but what is wrong."""
 
 
+OF_A_TIME = ("no closure",)
+"""Kinds whose line holds for the period of the finding only."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Teller:
     """Knows the Dataset: names of entities and variables, and how to select them."""
@@ -82,19 +86,22 @@ class Teller:
 
     def _advice(self, position: int, found: Found, start: str, end: str) -> str:
         """The line to type for this entity, or what to do in words."""
-        if found.whole and (self.entities == 1 or found.kind in HARMLESS):
+        of_a_time = found.kind in OF_A_TIME
+        if found.whole and (found.kind in HARMLESS or (self.entities == 1 and not of_a_time)):
             return found.whole
         words = KINDS[found.kind].advice
         chosen = self._chosen(position)
         name = self.called(found.names[:1])
         if chosen is None:
             return words
+        time = f"ds.{self.schema.time}"
+        when = f'{time}.isin({time}.loc["{start}":"{end}"])'
         if found.whole:
+            chosen = [*chosen, when] if of_a_time else chosen
             return self._for_one(found, name, chosen) or f"{words}, of this entity alone"
         if words != CUT:
             return words
-        time = f"ds.{self.schema.time}"
-        inside = " & ".join([*chosen, f'{time}.isin({time}.loc["{start}":"{end}"])'])
+        inside = " & ".join([*chosen, when])
         return f'ds["{name}"] = ds["{name}"].where(~({inside}))'
 
     def _for_one(self, found: Found, name: str, chosen: list[str]) -> str:
@@ -139,6 +146,6 @@ class Teller:
 
 def _others(chosen: list[str]) -> str:
     """The condition that keeps all entities but the chosen one as they are."""
-    if len(chosen) == 1:
+    if len(chosen) == 1 and " == " in chosen[0]:
         return chosen[0].strip("()").replace(" == ", " != ")
     return f"~({' & '.join(chosen)})"
