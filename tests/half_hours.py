@@ -25,7 +25,7 @@ def towers(*, sites: int = 6, days: int = 365, seed: int = 0, hours: float = 0.5
     lat = lat + rng.uniform(-2, 2, sites)
     lon = lon + rng.uniform(-3, 3, sites)
     offset = np.round(lon / 15)
-    day = time.dayofyear.to_numpy(float)
+    day = time.day_of_year.to_numpy(float)
     hour = time.hour.to_numpy() + time.minute.to_numpy() / 60 + hours / 2
     top = sun.top(lat, day, hour, sun.noon(lon, offset, day)).astype(float)
     steps = int(24 / hours)

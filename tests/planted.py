@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 
+from xflux.audit.findings import Finding, Report
 from xflux.audit.leaves import TEXT
 from xflux.audit.sun import daily_top
 from xflux.cf.derived import saturation_pressure
@@ -81,6 +82,74 @@ class Defect:
     kinds: tuple[str, ...]
     variables: tuple[str, ...]
     needs: Callable[[Tower], bool] = lambda tower: True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a report says of a planted fault."""
+
+    defect: Defect
+    entity: str
+    found: bool
+    others: tuple[Finding, ...]
+
+
+def sow(
+    ds: xr.Dataset,
+    defects: Sequence[Defect],
+    rng: np.random.Generator,
+    *,
+    names: dict[str, str] | None = None,
+    least: int = 400,
+) -> dict[str, str]:
+    """Plant each fault at a tower of its own, in place; the tower's name by that of the fault."""
+    order = [int(site) for site in rng.permutation(ds.sizes["site"])]
+    sown: dict[str, str] = {}
+    for defect in defects:
+        for site in order:
+            tower = Tower(ds, site, rng, names or {})
+            label = str(ds.site.values[site])
+            if label not in sown.values() and _fit(tower, defect, least):
+                defect.plant(tower)
+                sown[defect.name] = label
+                break
+    return sown
+
+
+def _fit(tower: Tower, defect: Defect, least: int) -> bool:
+    """Whether a tower has enough values for a fault, and can show it."""
+    known = {n: tower.names.get(n, n) for n in {*defect.variables, "TA", "GPP"}}
+    held = [n for n, own in known.items() if own in tower.ds and "time" in tower.ds[own].dims]
+    return defect.needs(tower) and all(tower.record(name).size >= least for name in held)
+
+
+def outcomes(
+    report: Report, clean: Report, defects: Sequence[Defect], sown: dict[str, str]
+) -> list[Outcome]:
+    """Which of the faults are found: entity, kind and variable, and not in the clean report."""
+    before = {(f.entity, f.kind, f.variable, f.evidence) for f in clean}
+    told = []
+    for defect in defects:
+        if defect.name not in sown:
+            continue
+        label = sown[defect.name]
+        mine = [
+            f
+            for f in report
+            if f.entity == label and (label, f.kind, f.variable, f.evidence) not in before
+        ]
+        hits = [
+            f for f in mine
+            if f.kind in defect.kinds and set(f.quantity.split(", ")) & set(defect.variables)
+        ]  # fmt: skip
+        others = tuple(f for f in mine if f not in hits and f.severity != "note")
+        told.append(Outcome(defect, label, bool(hits), others))
+    return told
+
+
+def serious(report: Report, *, but: Collection[str] = ()) -> list[Finding]:
+    """Errors and warnings, those of some entities left out."""
+    return [f for f in (*report.errors, *report.warnings) if f.entity not in set(but)]
 
 
 def scaled(name: str, factor: float, offset: float = 0.0) -> Callable[[Tower], None]:
@@ -187,6 +256,11 @@ def low_quality(tower: Tower) -> None:
     full = [y for y in np.unique(years) if (there & (years == y)).sum() > 300]
     values[years == tower.rng.choice(full)] = 0.05
     tower.put("NEE_QC", values)
+
+
+def has_a_full_year(tower: Tower) -> bool:
+    years, there = tower.time.dt.year.values, np.isfinite(tower.get("NEE"))
+    return any((there & (years == year)).sum() > 300 for year in np.unique(years))
 
 
 def spiked(name: str, size: float, count: int = 3) -> Callable[[Tower], None]:
@@ -479,7 +553,10 @@ DAILY: tuple[Defect, ...] = (
     ),
     Defect("half a year of TA smooth", smoothed("TA", 180), ("too smooth",), ("TA",)),
     Defect("a year of NEE smooth", smoothed("NEE", 365), ("too smooth", "no closure"), ("NEE",)),
-    Defect("a year of low NEE_QC", low_quality, ("filled years", "few labels"), ALL_FLUXES),
+    Defect(
+        "a year of low NEE_QC", low_quality, ("filled years", "few labels"), ALL_FLUXES,
+        has_a_full_year,
+    ),
     Defect(
         "spikes in TA", spiked("TA", 35),
         ("spike", "out of range", "extremes out of order"), ("TA",),
@@ -526,7 +603,9 @@ DAILY: tuple[Defect, ...] = (
     Defect("more light than there is", too_bright, ("too much radiation", "spike"), ("SW_IN",)),
     Defect("no TA", empty("TA"), ("driver missing",), ("TA",)),
     Defect("no LAI", empty("LAI"), ("driver missing",), ("LAI",)),
-    Defect("a year with few labels", few_labels, ("few labels",), ALL_FLUXES),
+    Defect(
+        "a year with few labels", few_labels, ("few labels",), ALL_FLUXES, has_a_full_year,
+    ),
     Defect("labels in summer only", summer_only, ("one season only",), ALL_FLUXES),
     Defect(
         "land cover XYZ", lambda tower: tower.set("igbp", "XYZ"),

@@ -61,8 +61,10 @@ class Auditing(Understanding):
         >>> towers = xflux.datasets.load("simulated-towers", sites=4, years=2)
         >>> towers["TA"] = towers.TA.where(towers.site != "SIM-002", towers.TA + 273.15)
         >>> finding = towers.flux.check().errors[0]
-        >>> finding.kind, finding.entity, finding.variable, finding.advice
-        ('wrong unit', 'SIM-002', 'TA', 'ds["TA"].attrs["units"] = "K"')
+        >>> finding.kind, finding.entity, finding.variable
+        ('wrong unit', 'SIM-002', 'TA')
+        >>> print(finding.advice)
+        ds["TA"] = ds["TA"].where(ds.site != "SIM-002", ds["TA"] - 273.15)
         """
         from xflux.audit.auditing import audit
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
 from xflux.audit.blocks import Found, read_blocks
 from xflux.audit.findings import Finding, Looked, Report
-from xflux.audit.kinds import KINDS, Severity
+from xflux.audit.kinds import KINDS
 from xflux.audit.looking import look
+from xflux.audit.telling import Teller
 from xflux.audit.timeline import Timeline, timeline
 from xflux.audit.twins import Prints, prints_of, twins
 from xflux.cf import timestep
@@ -19,86 +20,9 @@ from xflux.cf.schema import Schema, resolve
 from xflux.cf.variables import TARGETS
 from xflux.errors import DataError
 
-CUT = KINDS["stuck"].advice
-"""The advice that becomes a line which leaves out some steps of one entity."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Teller:
-    """Turns what was found at a position into a finding with names, dates and a line to type."""
-
-    ds: xr.Dataset
-    schema: Schema
-
-    def label(self, position: int) -> str:
-        """Name of an entity by its position in C order of the entity dimensions."""
-        dims = self.schema.entity_dims
-        if not dims:
-            return self._scalar()
-        where = np.unravel_index(position, tuple(self.ds.sizes[dim] for dim in dims))
-        parts = [
-            str(self.ds[dim].values[i]) if dim in self.ds.coords else str(i)
-            for dim, i in zip(dims, where, strict=True)
-        ]
-        if len(dims) == 1:
-            return parts[0]
-        return ", ".join(f"{dim}={part}" for dim, part in zip(dims, parts, strict=True))
-
-    def _scalar(self) -> str:
-        """The name of a Dataset of one series, where a coordinate has it."""
-        for name, coord in self.ds.coords.items():
-            if coord.ndim == 0 and (name == "site" or "cf_role" in coord.attrs):
-                return str(coord.values)
-        return "the series"
-
-    def called(self, names: Sequence[str]) -> str:
-        """Names in the Dataset."""
-        matches = self.schema.matches
-        return ", ".join(matches[n].variable if n in matches else n for n in names)
-
-    def finding(self, position: int, found: Found, line: Timeline) -> Finding:
-        """What a check found, as a finding."""
-        kind = KINDS[found.kind]
-        start, end = line.stamp(found.first), line.stamp(found.last)
-        severity: Severity = found.severity or kind.severity  # type: ignore[assignment]
-        return Finding(
-            severity=severity,
-            kind=found.kind,
-            entity=self.label(position),
-            variable=self.called(found.names),
-            quantity=", ".join(found.names),
-            start=start,
-            end=end,
-            evidence=found.evidence,
-            advice=found.line or found.whole or self._advice(position, found, start, end),
-        )
-
-    def _advice(self, position: int, found: Found, start: str, end: str) -> str:
-        """The advice of the kind, as a line to type where it is to leave steps out."""
-        advice = KINDS[found.kind].advice
-        where = self._where(position)
-        if advice != CUT or where is None:
-            return advice.format(time=self.schema.time or "time", freq="1D")
-        name = self.called(found.names[:1])
-        time = f"ds.{self.schema.time}"
-        inside = " & ".join([*where, f'({time} >= "{start}")', f'({time} <= "{end}")'])
-        return f'ds["{name}"] = ds["{name}"].where(~({inside}))'
-
-    def _where(self, position: int) -> list[str] | None:
-        """Conditions that select an entity, or None where a dimension has no coordinate."""
-        dims = self.schema.entity_dims
-        if not all(dim in self.ds.coords for dim in dims):
-            return None
-        if not dims:
-            return []
-        index = np.unravel_index(position, tuple(self.ds.sizes[dim] for dim in dims))
-        values = [self.ds[dim].values[i] for dim, i in zip(dims, index, strict=True)]
-        return [
-            f"(ds.{dim} == {value.item()!r})".replace("'", '"')
-            if isinstance(value, np.generic)
-            else f'(ds.{dim} == "{value}")'
-            for dim, value in zip(dims, values, strict=True)
-        ]
+EVERY = 0.9
+"""Share of the entities that must show the same fault for it to be one of the whole variable; the
+rest may have no values, as the sea on a grid."""
 
 
 def audit(
@@ -121,7 +45,6 @@ def audit(
     """
     _check_arguments(sample, ignore)
     schema = resolve(ds, variables=variables, units=units, assume_units=assume_units)
-    teller = Teller(ds=ds, schema=schema)
     findings = list(_said(schema))
     line, axis = _axis(ds, schema)
     findings += axis
@@ -131,6 +54,7 @@ def audit(
         chosen = np.sort(np.random.default_rng(0).choice(total, sample, replace=False))
     timed = [m for m in schema.matches.values() if m.role != "characteristic"]
     if line is not None and timed and total:
+        teller = Teller(ds=ds, schema=schema, entities=total, hours=line.hours)
         findings += _walk(ds, schema, line, teller, chosen)
     kept = [finding for finding in findings if finding.kind not in set(ignore)]
     return Report(
@@ -195,6 +119,8 @@ def _axis(ds: xr.Dataset, schema: Schema) -> tuple[Timeline | None, list[Finding
         )
         for fault in faults
     ]
+    if not found and line is not None and line.step == "other":
+        return line, found
     if not found and "*time" in schema.problems:
         text, _, advice = schema.problems["*time"].partition(": ")
         kind = "no time" if line is None else "irregular times"
@@ -215,6 +141,7 @@ def _walk(
     towers = len(schema.entity_dims) == 1
     many = len([dim for dim in schema.entity_dims if ds.sizes[dim] > 1]) > 1
     findings: dict[tuple[str, str, str, str], Finding] = {}
+    wholes: dict[tuple[str, str], set[str]] = {}
     prints: list[Prints] = []
     for block in read_blocks(ds, schema, line, chosen=chosen):
         if towers:
@@ -222,6 +149,7 @@ def _walk(
         for axis, found in look(block):
             finding = teller.finding(int(block.rows[found.row]), found, axis)
             _add(findings, finding, together=many)
+            wholes.setdefault((finding.kind, finding.variable), set()).add(found.whole)
     if towers and prints:
         for pair in twins(prints, line.hours):
             found = Found(pair.kind, 0, pair.names, 0, line.times.size - 1, "")
@@ -235,7 +163,26 @@ def _walk(
                 finding = replace(finding, advice=f'ds = ds.drop_sel({dim}=["{finding.entity}"])')
             key = (pair.kind, str(pair.one), str(pair.other), "")
             findings.setdefault(key, finding)
-    return list(findings.values())
+    looked = teller.entities if chosen is None else chosen.size
+    return _for_all(list(findings.values()), wholes, looked)
+
+
+def _for_all(
+    findings: list[Finding], wholes: Mapping[tuple[str, str], set[str]], entities: int
+) -> list[Finding]:
+    """Where every entity shows the same, the line to type is that of the whole variable."""
+    count: dict[tuple[str, str], int] = {}
+    for finding in findings:
+        key = (finding.kind, finding.variable)
+        count[key] = count.get(key, 0) + finding.entities
+    told = []
+    for finding in findings:
+        key = (finding.kind, finding.variable)
+        lines = wholes.get(key, set())
+        common = next(iter(lines)) if len(lines) == 1 else ""
+        everywhere = common and count[key] >= EVERY * entities
+        told.append(replace(finding, advice=common) if everywhere else finding)
+    return told
 
 
 def _add(

@@ -30,7 +30,7 @@ SAME_PLACE = 12.0
 """Degrees by which the longitude that fits may differ from one that explains it."""
 
 OTHER_ZONE = 0.75
-"""Hours by which the opposite longitude must fit the zone of the clock better to be the right one."""
+"""Hours by which the opposite longitude must fit the clock's zone better, to be the right one."""
 
 NIGHT_HEIGHT, NIGHT_LIGHT, NIGHT_SHARE = -0.08, 25.0, 0.02
 """Sine of the sun's height that is night (5 degrees down), W m-2 that are light, and the share of
@@ -170,7 +170,7 @@ def _shifted(block: Block, row: int, off: float, unknown: bool) -> Found:
             ("lon",),
             *block.there(row, ("SW_IN",)),
             f"{words} of longitude {lon:.4g}: looks like {-lon:.4g}",
-            line=f'ds["{called}"] = -ds["{called}"]',
+            whole=f'ds["{called}"] = -ds["{called}"]',
         )
     if abs(off - (-lon / 15 if unknown else -zone)) < 1.0 and abs(off) > 1.5:
         words += ": looks like universal time"

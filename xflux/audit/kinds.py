@@ -42,6 +42,10 @@ KINDS: dict[str, Kind] = {
     "missing times": Kind(
         "warning", _TIME, "steps that are not there", 'ds = ds.resample({time}="{freq}").asfreq()'
     ),
+    "other time step": Kind(
+        "note", _TIME, "steps that are no days, no months and not shorter than a day",
+        "resample from shorter steps",
+    ),
     "short record": Kind(
         "note", _TIME, "too few steps to tell the time step for sure", "select a longer period"
     ),

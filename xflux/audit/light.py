@@ -87,7 +87,7 @@ def wrong_place(block: Block) -> Iterator[Found]:
             *block.there(row, ("SW_IN",)),
             f"the season of radiation is that of latitude {best[row]:.0f}, not {lat[row]:.4g}"
             f"{words}",
-            line=line,
+            whole=line,
         )
         if name == "lat":
             block.numbers["lat"][row] = np.nan

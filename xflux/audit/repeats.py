@@ -40,8 +40,9 @@ come again in nature. Below a day, the steps of one day."""
 JOINED = 4
 """Windows between two pieces of one lag that are still one copy: the record has gaps."""
 
-FILL_DAYS = 31
-"""Days after which a repeated flux is a copy, not a mean course of the weeks around a gap."""
+FEW_DAYS, FILL_DAYS = 7, 31
+"""Days within which a repeated course is a fill, and those for a flux: a mean course of the weeks
+around a gap. What comes again later is a copy."""
 
 ALIVE, ALIVE_HOURS = 0.55, 0.3
 """Share of a window that must change from step to step, of days and of shorter steps, which rest at
@@ -264,9 +265,9 @@ def _is_fill(copy: Copy, hours: float) -> bool:
     if hours > 24:
         return False
     days = copy.lag * hours / 24
-    return copy.last - copy.first >= 2 * copy.lag or (
-        days <= FILL_DAYS and set(copy.names) <= set(FLUXES)
-    )
+    length = copy.last - copy.first + 1
+    again = length >= (copy.lag if days <= FEW_DAYS and hours < 24 else 2 * copy.lag)
+    return again or (days <= FILL_DAYS and set(copy.names) <= set(FLUXES))
 
 
 def _copies(marks: npt.NDArray[np.uint64], useful: Mask, name: str, window: int) -> list[Copy]:

@@ -56,7 +56,7 @@ LIVELY = {
     "TA_MIN": Lively(0.3, 2),
     "TA_MAX": Lively(0.3, 2),
     "SW_IN": Lively(3.0, 2),
-    "VPD": Lively(0.15, 3),
+    "VPD": Lively(0.3, 3),
     "NEE": Lively(0.1, 4),
     "GPP": Lively(0.1, 4),
     "Reco": Lively(0.06, 6),

@@ -200,7 +200,8 @@ def timeline(time: xr.DataArray) -> tuple[Timeline | None, list[AxisFault]]:
         offset = (seconds - order[0]) / length
     place, crooked = _placed(offset, known)
     size = int(place.max()) + 1
-    if size > LONGEST * known.sum():
+    scattered = size > LONGEST * known.sum()
+    if scattered:
         place = np.where(known, np.searchsorted(order, np.nan_to_num(seconds)), -1)
         times = values[known][np.unique(seconds[known], return_index=True)[1]]
     else:
@@ -210,7 +211,11 @@ def timeline(time: xr.DataArray) -> tuple[Timeline | None, list[AxisFault]]:
     first = np.unique(place, return_index=True)[1]
     single[first] = place[first]
     line = Timeline(step=step, hours=hours, times=times, place=single)
-    return line, list(_axis_faults(line, values, seconds, known, crooked))
+    faults = list(_axis_faults(line, values, seconds, known, crooked))
+    if scattered:
+        words = f"{known.sum()} steps are spread over {float(np.ptp(order)) / 86400:.0f} days"
+        faults.append(_fault("missing times", words, values[known]))
+    return line, faults
 
 
 def _named(days: float) -> str:
@@ -290,12 +295,8 @@ def _axis_faults(
 ) -> Iterator[AxisFault]:
     yield from _doubled(values, seconds)
     if not known.all():
-        yield AxisFault(
-            kind="irregular times",
-            evidence=f"{int((~known).sum())} stamps are missing",
-            first=_short(values[known][0]),
-            last=_short(values[known][-1]),
-        )
+        words = f"{int((~known).sum())} stamps are missing"
+        yield _fault("irregular times", words, values[known])
     once = np.sort(np.unique(seconds[known], return_index=True)[1])
     back = once[1:][np.diff(seconds[known][once]) < 0]
     if back.size:
@@ -305,13 +306,12 @@ def _axis_faults(
             first=_short(values[known][back[0]]),
             last=_short(values[known][back[-1]]),
         )
-    if line.step == "other" or crooked.any():
-        yield AxisFault(
-            kind="irregular times",
-            evidence=f"steps of {line.hours / 24:.3g} days, {int(crooked.sum())} stamps off them",
-            first=_short(values[known][0]),
-            last=_short(values[known][-1]),
-        )
+    if crooked.any():
+        words = f"steps of {line.hours / 24:.3g} days, {int(crooked.sum())} stamps off them"
+        yield _fault("irregular times", words, values[known])
+    elif line.step == "other":
+        words = f"steps of {line.hours / 24:.3g} days: few checks know them"
+        yield _fault("other time step", words, values[known])
     absent = np.setdiff1d(np.arange(line.times.size), line.place)
     if line.step == "daily" and line.slots == 365:
         absent = absent[line.slot[absent] >= 0]
@@ -322,6 +322,11 @@ def _axis_faults(
             first=line.stamp(int(absent[0])),
             last=line.stamp(int(absent[-1])),
         )
+
+
+def _fault(kind: str, evidence: str, values: npt.NDArray[np.generic]) -> AxisFault:
+    """A fault of the axis as a whole."""
+    return AxisFault(kind=kind, evidence=evidence, first=_short(values[0]), last=_short(values[-1]))
 
 
 def _short(value: object) -> str:
