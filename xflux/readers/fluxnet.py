@@ -8,7 +8,9 @@ and mm d-1 in the others. Yearly files hold sums a year and nothing of the seaso
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +99,8 @@ def sub_daily_units(
     return out
 
 
-def _columns(names: tuple[str, ...], choices: Choices) -> dict[str, str]:
+@functools.lru_cache(maxsize=64)  # towers of one product have the same columns
+def _columns(names: tuple[str, ...], choices: Choices) -> Mapping[str, str]:
     """Which column becomes which variable; the choices must be there where others are."""
     there = set(names)
     columns = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -53,6 +55,8 @@ def parse_stamps(column: pd.Series, name: str) -> pd.DatetimeIndex:
             f"{name} runs from {whole.min()} to {whole.max()}; expected YYYYMM, YYYYMMDD or "
             "YYYYMMDDHHMM throughout"
         )
+    if length in (6, 8) and (known := _looked_up(whole, length)) is not None:
+        return known
     if length == 14:
         whole, length = whole // 100, 12
     year, month, day, hour, minute = _parts(whole, length)
@@ -67,6 +71,24 @@ def parse_stamps(column: pd.Series, name: str) -> pd.DatetimeIndex:
         raise DataError(f"{name} holds {whole[row]} in row {row + 1}, which is no date")
     minutes = ((starts[months - first] + day - 1) * 24 + hour) * 60 + minute
     return pd.DatetimeIndex((minutes * 60_000_000_000).view("datetime64[ns]"))
+
+
+@functools.cache
+def _calendar(length: int) -> tuple[npt.NDArray[np.int64], pd.DatetimeIndex]:
+    """Every month (6 digits) or day (8 digits) from 1900 to 2200 as a number and as a time."""
+    time = pd.date_range("1900-01-01", "2200-12-31", freq="MS" if length == 6 else "D", unit="ns")
+    number = time.year * 100 + time.month
+    if length == 8:
+        number = number * 100 + time.day
+    return number.to_numpy(np.int64), pd.DatetimeIndex(time.to_numpy())
+
+
+def _looked_up(whole: npt.NDArray[np.int64], length: int) -> pd.DatetimeIndex | None:
+    """Times of months or days that follow each other without a gap, as they nearly always do."""
+    numbers, times = _calendar(length)
+    first = int(np.searchsorted(numbers, whole[0]))
+    here = slice(first, first + len(whole))
+    return times[here] if np.array_equal(numbers[here], whole) else None
 
 
 def _whole(column: pd.Series, name: str) -> npt.NDArray[np.int64]:
@@ -100,8 +122,7 @@ def check_order(index: pd.DatetimeIndex) -> None:
     DataError
         Names the first time that does.
     """
-    ascending = (np.diff(index.to_numpy()) > np.timedelta64(0)).all()
-    if not ascending and not index.is_unique:
+    if not index.is_unique:
         twice = index[index.duplicated()]
         raise DataError(
             f"{len(twice)} time stamps occur twice, the first {twice[0]:%Y-%m-%d %H:%M}; a "
