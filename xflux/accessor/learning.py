@@ -91,7 +91,7 @@ class Learning(Understanding):
             ``"cpu"`` or ``"cuda"``; a GPU where there is one by default.
         workers : int, optional
             Processes that train members side by side, on the CPU. By default one for each core
-            that is there, when the training is long enough for that (about half a minute); 1
+            that is there, when the training is long enough for that (about twenty seconds); 1
             trains in this process. The weights do not depend on it.
         progress : bool, optional
             Show a progress bar; by default only where somebody can see it.
@@ -218,11 +218,11 @@ class Learning(Understanding):
         by : str
             ``"site"``: clusters of 30 km. A characteristic (``"igbp"``, ``"climate"``): whole
             classes, or quantile bins of a number, are kept out, with their neighbours.
-        method, members, seed, epochs, hidden, drivers, characteristics, qc : as in `train`
-        device, workers, progress : as in `train`
+        method, members, seed, epochs, hidden, drivers, characteristics, qc
+            As in `train`.
         by_scale : bool
             As in `evaluate`.
-        settings : mapping, optional
+        device, workers, progress, settings
             As in `train`.
 
         Returns
