@@ -340,6 +340,18 @@ def test_one_series_and_two_steps() -> None:
     assert serious(report) == []
 
 
+def test_fills_are_told_in_the_units_of_the_file() -> None:
+    ds = simulated(0, sites=2, years=1)
+    ds["TA"] = (ds.TA + 273.15).assign_attrs(units="K")
+    ds["TA"].values[:, 20:24] = -9999.0
+    ds["TA"].values[:, 30] = 1e20
+    (first, _) = ds.flux.check().errors
+    assert "the fill values -9999, 1e+20 at 5 steps" in first.evidence
+    names = {"ds": ds}
+    exec(first.advice, names)
+    assert serious(names["ds"].flux.check()) == []
+
+
 def test_no_time_at_all() -> None:
     report = xr.Dataset({"TA": ("x", [1.0, 2.0], {"units": "degC"})}).flux.check()
     assert [finding.kind for finding in report.errors] == ["no time"]

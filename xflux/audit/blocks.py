@@ -48,6 +48,14 @@ WARM = 10.0
 """Degrees Celsius above which plants and soil are active: half way up the usual ramps."""
 
 
+class Fills(NamedTuple):
+    """Where fill numbers stand: rows, steps and the numbers, as the Dataset has them."""
+
+    rows: Whole
+    steps: Whole
+    numbers: npt.NDArray[np.float64]
+
+
 class Found(NamedTuple):
     """What a check tells of one entity of its block; the rest of a finding follows from it."""
 
@@ -71,8 +79,8 @@ class Block:
     time : Timeline
     values : dict of str to numpy.ndarray
         Shape (N, T) each, by xflux's name and in xflux's unit.
-    raw_fills : dict of str to (numpy.ndarray, numpy.ndarray)
-        Where the Dataset holds a number of `FILLS`: rows and steps.
+    raw_fills : dict of str to Fills
+        Where the Dataset holds a number of `FILLS`.
     numbers, classes : dict
         Characteristics, shape (N,) each: numbers with NaN where unknown, and text.
     rows : numpy.ndarray
@@ -92,7 +100,7 @@ class Block:
     rows: Whole
     called: Mapping[str, str]
     methods: Mapping[str, str] = field(default_factory=dict)
-    raw_fills: dict[str, tuple[Whole, Whole]] = field(default_factory=dict)
+    raw_fills: dict[str, Fills] = field(default_factory=dict)
     raw_units: Mapping[str, str] = field(default_factory=dict)
     marks: dict[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
 
@@ -321,14 +329,14 @@ def _flat(array: xr.DataArray, shape: dict[str, int]) -> npt.NDArray[np.float64]
     return np.asarray(flat.reshape(-1, flat.shape[-1]))
 
 
-def _fills(array: npt.NDArray[np.float64], place: Whole) -> tuple[Whole, Whole]:
-    """Rows and steps at which one of `FILLS` stands, in the Dataset's own unit."""
+def _fills(array: npt.NDArray[np.float64], place: Whole) -> Fills:
+    """Where one of `FILLS` stands, in the Dataset's own unit."""
     single = np.isin(array, FILLS) | np.isin(
         array, np.asarray(FILLS, np.float32).astype(np.float64)
     )
     single &= (place >= 0)[None]
     rows, steps = np.nonzero(single)
-    return rows.astype(np.int64), place[steps]
+    return Fills(rows.astype(np.int64), place[steps], array[rows, steps])
 
 
 def _canonical(

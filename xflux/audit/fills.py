@@ -41,19 +41,51 @@ INDEX_FILL = -0.3
 def fill_values(block: Block) -> Iterator[Found]:
     """Known fill numbers outside the plausible range, and infinite values; they are set aside."""
     for name, values in block.values.items():
+        called = block.called.get(name, name)
+        infinite = np.isinf(values)
+        yield from _infinite(block, name, called, infinite)
+        numbers = np.full(values.shape, np.nan)
+        if name in block.raw_fills:
+            rows, steps, held = block.raw_fills[name]
+            numbers[rows, steps] = held
         row = BY_NAME.get(name)
         low, high = (row.low, row.high) if row else (-np.inf, np.inf)
-        infinite = np.isinf(values)
-        yield from _at_each(block, name, infinite, "infinite values", "infinite")
-        values[infinite] = np.nan
-        mask = np.zeros(values.shape, dtype=bool)
-        mask[block.raw_fills.get(name, ((), ()))] = True
         with np.errstate(invalid="ignore"):
-            mask &= (values < low) | (values > high) | ~np.isfinite(values) | infinite
+            inside = (values >= low) & (values <= high)
+            numbers[inside & ~infinite] = np.nan
             if name in LEAVES:
-                mask |= _satellite_fills(name, values)
-        yield from _at_each(block, name, mask, "fill value", "the fill value")
-        values[mask] = np.nan
+                numbers = np.where(_satellite_fills(name, values), values, numbers)
+        mask = np.isfinite(numbers)
+        for entity in robust.which(mask.any(axis=1)):
+            steps = np.flatnonzero(mask[entity])
+            kinds = sorted({float(number) for number in numbers[entity, steps]})
+            shown = ", ".join(f"{number:.6g}" for number in kinds[:7])
+            listed = ", ".join(repr(number).removesuffix(".0") for number in kinds[:7])
+            plural = "s" if len(kinds) > 1 else ""
+            yield Found(
+                "fill value",
+                entity,
+                (name,),
+                int(steps[0]),
+                int(steps[-1]),
+                f"the fill value{plural} {shown} at {steps.size} steps",
+                whole=f'ds["{called}"] = ds["{called}"].where(~ds["{called}"].isin([{listed}]))',
+            )
+        values[mask | infinite] = np.nan
+
+
+def _infinite(block: Block, name: str, called: str, mask: Mask) -> Iterator[Found]:
+    for entity in robust.which(mask.any(axis=1)):
+        steps = np.flatnonzero(mask[entity])
+        yield Found(
+            "infinite values",
+            entity,
+            (name,),
+            int(steps[0]),
+            int(steps[-1]),
+            f"infinite at {steps.size} steps",
+            whole=f'ds["{called}"] = ds["{called}"].where(abs(ds["{called}"]) < 1e30)',
+        )
 
 
 def _satellite_fills(name: str, values: np.ndarray) -> Mask:
@@ -68,30 +100,6 @@ def _satellite_fills(name: str, values: np.ndarray) -> Mask:
             mask |= np.isclose(values[..., None], fills, rtol=1e-5, atol=0).any(axis=-1)
     scaled = robust.quantile(values, 0.75) <= high  # else it is the scale that is wrong
     return mask & scaled[:, None]
-
-
-def _at_each(block: Block, name: str, mask: Mask, kind: str, words: str) -> Iterator[Found]:
-    for row in robust.which(mask.any(axis=1)):
-        steps = np.flatnonzero(mask[row])
-        held = block.values[name][row, steps]
-        shown = "" if kind == "infinite values" else f" {float(held[0]):.6g}"
-        called = block.called.get(name, name)
-        yield Found(
-            kind,
-            row,
-            (name,),
-            int(steps[0]),
-            int(steps[-1]),
-            f"{words}{shown} at {steps.size} steps",
-            whole=f'ds["{called}"] = ds["{called}"].where({_rule(called, kind, float(held[0]))})',
-        )
-
-
-def _rule(called: str, kind: str, value: float) -> str:
-    if kind == "infinite values":
-        return f'abs(ds["{called}"]) < 1e30'
-    bound = f"{value * 0.99:.4g}"
-    return f'ds["{called}"] {">" if value < 0 else "<"} {bound}'
 
 
 def zeros(block: Block) -> Iterator[Found]:

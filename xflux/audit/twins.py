@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from xflux.audit.blocks import Array, Block, Whole, daily
 from xflux.audit.repeats import alive_share, marks_of, telling, window_of
+from xflux.cf.variables import BY_NAME
 
 WATCHED = ("TA", "SW_IN", "VPD", "NEE", "GPP", "Reco")
 """Series that differ between any two places; leaves may come from one pixel, rain from one
@@ -79,12 +80,7 @@ def prints_of(block: Block) -> Prints:
         steps.append(step)
         kinds.append(np.full(row.size, number))
     view = daily(block) if block.time.step == "sub-daily" else block
-    days = {
-        name: np.asarray(view.values[name] - view.seasonal(view.values[name]), dtype=np.float32)
-        for name in ALIKE
-        if name in view.values
-    }
-    days = {name: values[:, ::THIN] for name, values in days.items()}
+    days = {name: _days(view, name) for name in view.those(tuple(ALIKE))}
     places = np.stack([block.number("lat"), block.number("lon")], axis=1)
     empty = np.zeros(0, np.int64)
     return Prints(
@@ -96,6 +92,14 @@ def prints_of(block: Block) -> Prints:
         places,
         block.rows,
     )
+
+
+def _days(view: Block, name: str) -> Array:
+    """Days without their season, what cannot be (fill values, other units) left out, thinned."""
+    row, values = BY_NAME[name], view.values[name]
+    with np.errstate(invalid="ignore"):
+        values = np.where((values >= row.low) & (values <= row.high), values, np.float32(np.nan))
+    return np.asarray(values - view.seasonal(values), dtype=np.float32)[:, ::THIN]
 
 
 def twins(prints: list[Prints], hours: float) -> Iterator[Pair]:
