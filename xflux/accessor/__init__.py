@@ -10,10 +10,11 @@ import xarray as xr
 
 from xflux.accessor.learning import Learning
 from xflux.accessor.predicting import Predicting
+from xflux.accessor.transferring import Transferring
 
 
 @xr.register_dataset_accessor("flux")
-class FluxAccessor(Learning, Predicting):
+class FluxAccessor(Learning, Transferring, Predicting):
     """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
 
     Parameters
