@@ -82,7 +82,7 @@ def finetune_model(
     return replace(
         model,
         members=ensemble.pack(write_heads(model.weights, tuned)),
-        card=_card(model, towers, evidence, chosen, name),
+        card=_card(model, towers, evidence, chosen, name, _period(ds, schema, towers)),
     )
 
 
@@ -133,7 +133,12 @@ def scale_spread(heads: Heads, prior: Prior) -> Change:
 
 
 def _card(
-    model: FluxModel, towers: Towers, evidence: list[Evidence], what: str, name: str | None
+    model: FluxModel,
+    towers: Towers,
+    evidence: list[Evidence],
+    what: str,
+    name: str | None,
+    period: list[str],
 ) -> dict[str, Any]:
     from xflux import __version__
 
@@ -153,12 +158,14 @@ def _card(
                 for j, target in enumerate(TARGETS)
             },
             "steps_used": sum(len(part.seen) for part in evidence),
-            "period": _period(towers),
+            "period": period,
             "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             "xflux": __version__,
         },
     }
 
 
-def _period(towers: Towers) -> list[str]:
-    return list(towers.period)
+def _period(ds: xr.Dataset, schema: Schema, towers: Towers) -> list[str]:
+    """First and last step with a label."""
+    times = ds[schema.time].values[towers.labelled.any(axis=0)]
+    return [str(times[0])[:10], str(times[-1])[:10]]

@@ -111,7 +111,7 @@ def gather(
         steps = labelled_steps(towers, entity, predicted)
         if not steps.size:
             continue
-        seen = _seen(members, block, steps)
+        seen = seen_by_heads(members, block, steps)
         values, _ = heads.outputs(seen)
         yield evidence_of(seen, steps, values, towers.targets[entity][steps], heads, mix, prior)
 
@@ -162,7 +162,9 @@ def chosen(present: Mask, mix: Numbers) -> Mask:
 
 
 @torch.no_grad()
-def _seen(members: Sequence[Member], block: Assembled, steps: npt.NDArray[np.intp]) -> Numbers:
+def seen_by_heads(
+    members: Sequence[Member], block: Assembled, steps: npt.NDArray[np.intp]
+) -> Numbers:
     """What the heads see at some steps, (n, M, F), with ones for the biases."""
     fixed = torch.from_numpy(block.characteristics)
     parts = []
