@@ -37,7 +37,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from cross_validation import load
 
 import xflux
@@ -78,14 +77,14 @@ class Tower:
     day: np.ndarray
     year: np.ndarray
 
-    def evidence(self, rows: np.ndarray, prior: Prior):  # noqa: ANN201
+    def evidence(self, rows: np.ndarray, prior: Prior):
         """What some of the labelled days say."""
         seen, base = self.seen[rows].astype(float), self.base[rows, :2].astype(float)
         return evidence_of(seen, self.day[rows], base, self.labels[rows], self.heads, MIX, prior)
 
     def fluxes(self, heads: Heads, rows: np.ndarray) -> np.ndarray:
         """GPP, Reco and NEE at some of the labelled days."""
-        return heads.outputs(self.seen[rows].astype(float))[0] @ MIX.T
+        return heads.outputs(self.seen[rows].astype(float)) @ MIX.T
 
     def __post_init__(self) -> None:
         self.base = self.fluxes(self.heads, np.arange(len(self.day)))
@@ -191,7 +190,7 @@ def score_tower(
             seen, truth = draw.scored, tower.labels[draw.scored]
             before = rmse(tower.base[seen], truth)
 
-            def add(way, labels, what, after, before=before, number=number):  # noqa: ANN001, ANN202
+            def add(way, labels, what, after, before=before, number=number):
                 about = {"tower": tower.name, "cluster": tower.cluster, "draw": number}
                 score = {f: after[i] for i, f in enumerate(FLUXES)}
                 zero = {f"{f} before": before[i] for i, f in enumerate(FLUXES)}
@@ -217,7 +216,7 @@ def best_heads(tower: Tower, prior: Prior) -> dict[str, Heads]:
     factor = (base * truth).sum(axis=0) / (base**2).sum(axis=0)
     none = np.zeros_like(tower.heads.weights)
     rows = np.arange(len(tower.day))
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), 1500)).round().astype(int)]
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), 700)).round().astype(int)]
     return {
         "best scale": tower.heads.moved(Change(np.log(np.maximum(factor, 1e-3)), none)),
         "best head": tune_heads(

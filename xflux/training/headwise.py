@@ -21,7 +21,7 @@ doi:10.2307/2529876.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ import numpy.typing as npt
 from scipy.linalg import cholesky, solve, solve_triangular
 
 Numbers = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 STEPS = 10
 """Gauss-Newton steps at most; two or three are usual."""
@@ -56,24 +57,31 @@ class Heads:
     split: int
     log_scale: Numbers
 
-    def outputs(self, seen: Numbers) -> tuple[Numbers, Numbers]:
-        """Outputs (n, K), and what each weight adds to them for each unit of it, (n, K, M, F).
-
-        Parameters
-        ----------
-        seen : numpy.ndarray
-            Shape (n, M, F): what the heads see, with ones where the biases belong.
-        """
-        parts = (slice(None, self.split), slice(self.split, None))
-        unit = 0.5 * self.spread * np.exp(self.log_scale) / len(self.weights)
-        slope = np.empty((len(seen), *self.weights.shape[1::-1], self.weights.shape[2]))
+    def outputs(self, seen: Numbers) -> Numbers:
+        """Outputs, (n, K), from what the heads see, (n, M, F), with ones for the biases."""
         total = np.zeros((len(seen), self.weights.shape[1]))
-        for part in parts:
-            logit = np.einsum("nmf,mkf->nkm", seen[..., part], self.weights[..., part])
-            total += (np.logaddexp(0.0, logit) * unit.T).sum(axis=-1)
-            rise = unit.T / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0)))
+        for logit, _ in self._logits(seen):
+            total += (np.logaddexp(0.0, logit) * self._unit()).sum(axis=-1)
+        return total
+
+    def slopes(self, seen: Numbers) -> Numbers:
+        """What each weight adds to each output for each unit of it, (n, K, M, F)."""
+        slope = np.empty((len(seen), *self.weights.shape[1::-1], self.weights.shape[2]))
+        for logit, part in self._logits(seen):
+            rise = self._unit() / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0)))
             slope[..., part] = rise[..., None] * seen[:, None, :, part]
-        return total, slope
+        return slope
+
+    def _unit(self) -> Numbers:
+        """What each network adds to an output for each unit of its softplus, (K, M)."""
+        return np.asarray(0.5 * (self.spread * np.exp(self.log_scale)).T / len(self.weights))
+
+    def _logits(self, seen: Numbers) -> Iterator[tuple[Numbers, slice]]:
+        """Of both networks, (n, K, M), each with its part of F."""
+        for part in (slice(None, self.split), slice(self.split, None)):
+            turned = seen[..., part].transpose(1, 0, 2)
+            logit = turned @ self.weights[..., part].transpose(0, 2, 1)
+            yield logit.transpose(1, 2, 0), part
 
     def moved(self, change: Change) -> Heads:
         """Heads that are changed."""
@@ -138,29 +146,32 @@ def tune_heads(
     -------
     Heads
     """
-    sigma = spread.flat()
-    aside = None if own is None else own.flat()
-    at = np.zeros_like(sigma)
+    tuned = spread.flat() > 0
+    sigma = spread.flat()[tuned]
+    aside = None if own is None else own.flat()[tuned]
+    whole = np.zeros(len(tuned))
+
+    def at(scaled: Numbers) -> Heads:
+        whole[tuned] = scaled * sigma
+        return heads.moved(spread.like(whole))
+
+    found = np.zeros_like(sigma)
     for _ in range(STEPS):
-        rows = [_linear(heads.moved(spread.like(at)), part) for part in evidence]
-        white = [_whiten(slope, error, part, aside) for (slope, error), part in
-                 zip(rows, evidence, strict=True)]  # fmt: skip
+        here = at(found)
+        white = [_whiten(*_linear(here, part, tuned), part, aside) for part in evidence]
         design = np.concatenate([slope for slope, _, _ in white]) * sigma
         target = np.concatenate([error for _, error, _ in white])
-        scaled = np.divide(at, sigma, out=np.zeros_like(at), where=sigma > 0)
-        best = ridge(design, target + design @ scaled) * sigma
         roots = [root for _, _, root in white]
-        now = _loss(heads, evidence, roots, spread, at, sigma)
-        step = 1.0
-        while _loss(heads, evidence, roots, spread, at + step * (best - at), sigma) > now:
-            step *= 0.5
-            if step < 1e-3:
-                return heads.moved(spread.like(at))
-        moved = step * (best - at)
-        at = at + moved
-        if np.abs(moved).max(initial=0.0) < 1e-5:
+        move = ridge(design, target + design @ found) - found
+        now = float(found @ found + target @ target)
+        while _loss(at(found + move), evidence, roots, found + move) > now:
+            move *= 0.5
+            if np.abs(move).max() < 1e-9:
+                break
+        found = found + move
+        if np.abs(move).max(initial=0.0) < 1e-4:
             break
-    return heads.moved(spread.like(at))
+    return at(found)
 
 
 def ridge(design: Numbers, target: Numbers) -> Numbers:
@@ -208,18 +219,16 @@ def misfit_covariance(
 
 
 def _predicted(heads: Heads, part: Evidence) -> Numbers:
-    outputs, _ = heads.outputs(part.seen)
-    return np.asarray((part.mixed * outputs[part.step]).sum(axis=1))
+    return np.asarray((part.mixed * heads.outputs(part.seen)[part.step]).sum(axis=1))
 
 
-def _linear(heads: Heads, part: Evidence) -> tuple[Numbers, Numbers]:
-    """Slope of each label along each change, (r, P), and what is left of the labels, (r,)."""
-    outputs, slope = heads.outputs(part.seen)
-    flat = slope.reshape(*outputs.shape, -1)
+def _linear(heads: Heads, part: Evidence, tuned: Mask) -> tuple[Numbers, Numbers]:
+    """Slope of each label along each change that is tuned, (r, P), and what is left, (r,)."""
+    outputs = heads.outputs(part.seen)
+    flat = heads.slopes(part.seen).reshape(*outputs.shape, -1)
     joined = np.concatenate([outputs[..., None], flat], axis=-1)[part.step]
-    mixed = part.mixed[..., None] * joined
-    left = part.labels - (part.mixed * outputs[part.step]).sum(axis=1)
-    return mixed.reshape(len(left), -1), left
+    mixed = (part.mixed[..., None] * joined).reshape(len(part.labels), -1)
+    return mixed[:, tuned], part.labels - (part.mixed * outputs[part.step]).sum(axis=1)
 
 
 def _whiten(
@@ -236,16 +245,11 @@ def _whiten(
 
 
 def _loss(
-    heads: Heads,
-    evidence: Sequence[Evidence],
-    roots: Sequence[Numbers],
-    spread: Change,
-    at: Numbers,
-    sigma: Numbers,
+    heads: Heads, evidence: Sequence[Evidence], roots: Sequence[Numbers], change: Numbers
 ) -> float:
-    moved = heads.moved(spread.like(at))
-    total = float((np.divide(at, sigma, out=np.zeros_like(at), where=sigma > 0) ** 2).sum())
+    """Twice the negative logarithm of the posterior, with a given covariance of misfit."""
+    total = float(change @ change)
     for part, root in zip(evidence, roots, strict=True):
-        left = part.labels - _predicted(moved, part)
-        total += float((solve_triangular(root, left, lower=True) ** 2).sum())
+        left = solve_triangular(root, part.labels - _predicted(heads, part), lower=True)
+        total += float(left @ left)
     return total

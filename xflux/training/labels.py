@@ -112,8 +112,9 @@ def gather(
         if not steps.size:
             continue
         seen = seen_by_heads(members, block, steps)
-        values, _ = heads.outputs(seen)
-        yield evidence_of(seen, steps, values, towers.targets[entity][steps], heads, mix, prior)
+        yield evidence_of(
+            seen, steps, heads.outputs(seen), towers.targets[entity][steps], heads, mix, prior
+        )
 
 
 def evidence_of(
