@@ -178,11 +178,22 @@ def _summary(model: FluxModel) -> list[tuple[str, str]]:
         ("characteristics", ", ".join(c.label for c in inputs.characteristics) or "none"),
         ("trained on", f"{len(towers)} entities, {card.get('labelled_steps', '?')} labelled steps, "
                        f"{' to '.join(card.get('period', ()))}"),
+        *_tuned(card),
         ("epochs", f"{model.settings.last_epoch} of a schedule of {model.settings.epochs}"),
         ("validation", _validation(card)),
         ("sha256", model.sha256[:16]),
     ]  # fmt: skip
     return rows
+
+
+def _tuned(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    about = card.get("finetuned")
+    if not about:
+        return []
+    return [
+        ("tuned", f"{about['what']} of {about['from']!r}, on {about['entities_count']} entities, "
+                  f"{about['steps_used']} labelled steps"),
+    ]  # fmt: skip
 
 
 def _validation(card: Mapping[str, Any]) -> str:

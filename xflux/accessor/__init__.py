@@ -12,10 +12,11 @@ from xflux.accessor.auditing import Auditing
 from xflux.accessor.learning import Learning
 from xflux.accessor.predicting import Predicting
 from xflux.accessor.preparing import Preparing
+from xflux.accessor.transferring import Transferring
 
 
 @xr.register_dataset_accessor("flux")
-class FluxAccessor(Auditing, Preparing, Learning, Predicting):
+class FluxAccessor(Auditing, Preparing, Learning, Transferring, Predicting):
     """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
 
     Parameters

@@ -82,6 +82,7 @@ def read_towers(
     drivers: Sequence[str] | None = None,
     characteristics: Sequence[str] | None = None,
     qc: float = 0.5,
+    few: bool = False,
 ) -> Towers:
     """Load a Dataset for training, check its values, and drop towers without labels.
 
@@ -97,6 +98,8 @@ def read_towers(
         Characteristics to use; land cover and latitude by default, where they are there.
     qc : float
         Steps whose NEE_QC is below this are not used.
+    few : bool
+        Take any number of labels: they are to tune a model that has learned already.
 
     Returns
     -------
@@ -148,7 +151,7 @@ def read_towers(
         labels=labels,
         period=(str(time.values[0])[:10], str(time.values[-1])[:10]),
     )
-    return _checked(towers)
+    return _checked(towers, few)
 
 
 def _characteristics(schema: Schema, said: Sequence[str] | None) -> tuple[str, ...]:
@@ -285,7 +288,7 @@ def _warn_signs(gpp: Array | None, reco: Array | None, nee: Array | None) -> Non
         )
 
 
-def _checked(towers: Towers) -> Towers:
+def _checked(towers: Towers, few: bool = False) -> Towers:
     """Stop at what would spoil training; drop towers without labels, saying which."""
     problems = []
     keep = np.ones(len(towers.labels), dtype=bool)
@@ -315,6 +318,8 @@ def _checked(towers: Towers) -> Towers:
             f"{_some(towers.labels, ~keep)}",
         )
     kept = towers.subset(keep)
+    if few:
+        return kept
     _warn_whole_gaps(kept)
     least = {"daily": 30, "monthly": 12}[towers.time_step]
     count = int((kept.labelled & usable[keep]).sum())
