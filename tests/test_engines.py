@@ -120,7 +120,10 @@ def test_an_engine_equals_the_members(
         torch.testing.assert_close(found[m], fluxes.mean(dim=0), rtol=0, atol=2 * TOLERANCE)
         assert isinstance(after, State)
         torch.testing.assert_close(end.hidden[m], after.hidden[0], rtol=0, atol=2 * TOLERANCE)
-        torch.testing.assert_close(end.cell[m], after.cell[0], rtol=0, atol=4 * TOLERANCE)
+        # a cell adds up over all steps and has no bound: what counts is the share
+        torch.testing.assert_close(
+            end.cell[m], after.cell[0], rtol=2 * TOLERANCE, atol=4 * TOLERANCE
+        )
         torch.testing.assert_close(end.sums, after.sums, rtol=0, atol=2 * TOLERANCE)
 
 

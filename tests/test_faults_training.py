@@ -207,7 +207,7 @@ def test_model_of_another_time_step(
 ) -> None:
     with pytest.raises(ModelError) as caught:
         drivers.flux.predict(monthly_model)
-    says(caught.value, words, "the Dataset is daily", 'ds = ds.resample(time="MS").mean()')
+    says(caught.value, words, "the Dataset is daily", 'ds = ds.flux.drivers(to="monthly")')
 
 
 @pytest.mark.parametrize("step", [row(69, "no_model_for_this_step", "7D")])
