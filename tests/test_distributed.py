@@ -67,7 +67,7 @@ def client(workers: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     workers.wait_for_workers(2, timeout=120)
     monkeypatch.setattr(cutting, "STEPS", 1)
     monkeypatch.setattr(cutting, "CELLS", 6)
-    with dask.config.set(scheduler=workers):
+    with workers.as_current():
         yield workers
 
 
