@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*predicted without it there"),
     pytest.mark.filterwarnings("ignore::UserWarning:distributed"),
 ]
-LAYOUTS = {"series": {"lat": 1, "lon": 2}, "maps": {"time": 7}}
+LAYOUTS = {"series": {"lat": 1, "lon": 2}, "maps": {"time": 14}}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def client(workers: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     workers.wait_for_workers(2, timeout=120)
     monkeypatch.setattr(cutting, "STEPS", 1)
     monkeypatch.setattr(cutting, "CELLS", 6)
-    with dask.config.set(scheduler=workers):
+    with workers.as_current():
         yield workers
 
 
@@ -160,12 +160,11 @@ def test_a_worker_is_killed_while_it_predicts(
     assert_close(found, expected, spread)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_worker_is_killed_while_it_writes(
     world: xr.Dataset, daily_model: FluxModel, expected: xr.Dataset, spread: float,
-    client: Any, tmp_path: Path, layout: str,
+    client: Any, tmp_path: Path,
 ) -> None:  # fmt: skip
-    lazy = slow(world.chunk(LAYOUTS[layout]), tmp_path)
+    lazy = slow(world.chunk(LAYOUTS["maps"]), tmp_path)
     with meanwhile(tmp_path, 5, kill_one(client)):
         found = lazy.flux.predict_to_zarr(tmp_path / "f.zarr", daily_model)
     assert_close(found, expected, spread)
@@ -180,7 +179,7 @@ def test_the_cluster_restarts(
     with (
         meanwhile(tmp_path, 5, lambda: client.restart(timeout=120)),
         pytest.raises(
-            WriteError, match=r"the cluster did not finish: .*\n.* the same line goes on"
+            WriteError, match=r"(?s)the cluster did not finish: .* the same line goes on"
         ),
     ):
         lazy.flux.predict_to_zarr(tmp_path / "f.zarr", daily_model)
