@@ -42,7 +42,7 @@ def planted_in(
 
 @pytest.fixture(
     scope="module",
-    params=[(0,), pytest.param((1, 2, 3), marks=pytest.mark.slow)],
+    params=[(0,), pytest.param((1, 2), marks=pytest.mark.slow)],
     ids=["one seed", "several seeds"],
 )
 def harvest(request: pytest.FixtureRequest) -> tuple[list[Outcome], list[object]]:
@@ -74,7 +74,7 @@ def test_every_fault_is_found_somewhere(harvest: tuple[list[Outcome], list[objec
     for outcome in harvest[0]:
         by_name[outcome.defect.name].append(outcome.found)
     missed = [name for name, found in by_name.items() if not any(found)]
-    assert len(missed) <= (0 if len(harvest[0]) > 200 else 8), missed
+    assert len(missed) <= (0 if len(harvest[0]) > 150 else 8), missed
 
 
 def test_clean_towers_beside_them_pass(harvest: tuple[list[Outcome], list[object]]) -> None:

@@ -21,7 +21,8 @@ from xflux.audit import (
     spikes,
     weather,
 )
-from xflux.audit.blocks import EXTREMES, Block, Found, daily
+from xflux.audit.blocks import Block, Found
+from xflux.audit.days import EXTREMES, daily
 from xflux.audit.timeline import Timeline
 
 Check = Callable[[Block], Iterator[Found]]

@@ -39,14 +39,6 @@ def median(values: Numbers, *, least: int = 1) -> Array:
     return quantile(values, 0.5, least=least)
 
 
-def spread(values: Numbers, *, least: int = 1) -> Array:
-    """Standard deviation by the median absolute deviation from the median."""
-    centre = median(values, least=least)
-    return np.asarray(
-        SIGMA * median(np.abs(values - centre[..., None]), least=least), dtype=np.float32
-    )
-
-
 def mean(values: Numbers, *, least: int = 1) -> Array:
     """Mean of the values that are there, NaN where fewer than ``least`` are."""
     there = np.isfinite(values)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from xflux.audit.blocks import Array, Block, Whole, daily
+from xflux.audit.blocks import Array, Block, Whole
+from xflux.audit.days import daily
 from xflux.audit.repeats import alive_share, marks_of, telling, window_of
 from xflux.cf.variables import BY_NAME
 
