@@ -22,7 +22,7 @@ from xflux.features import Array, Assembled, stretches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from xflux.prediction.kernel import Engine
+    from xflux.physics import Steps
     from xflux.prediction.kernel import Memory as TorchMemory
 
 TILE = 64
@@ -30,7 +30,7 @@ TILE = 64
 as many where there are few steps."""
 
 _LOCK = threading.Lock()
-_ENGINES: dict[tuple[str, int, str], Engine] = {}
+_ENGINES: dict[tuple[str, int, str], Steps] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +117,10 @@ def empty_memory(sizes: Sizes, count: int) -> Memory:
     return Memory(np.zeros(state, dtype=np.float32), np.zeros(state, dtype=np.float32), sums)
 
 
-def engine(members: Members, width: int, device: str) -> Engine:
+def engine(members: Members, width: int, device: str) -> Steps:
     """The members ready to predict on a device, built once a process.
+
+    Members with a law of their own (`xflux.physics`) get it around the engine.
 
     Parameters
     ----------
@@ -129,17 +131,22 @@ def engine(members: Members, width: int, device: str) -> Engine:
     """
     import torch
 
+    from xflux import physics
     from xflux.networks import from_weights
     from xflux.prediction.kernel import Engine
 
     key = (members.sha256, width, device)
     with _LOCK:
         if key not in _ENGINES:
-            built = []
+            built, laws = [], []
             for weights in unpack(members):
-                network = from_weights({n: torch.from_numpy(v.copy()) for n, v in weights.items()})
-                built.append(network.to(device).eval().requires_grad_(False))
-            _ENGINES[key] = Engine(built, drivers=width)
+                tensors = {n: torch.from_numpy(v.copy()) for n, v in weights.items()}
+                plain, law = physics.split(tensors)
+                built.append(from_weights(plain).to(device).eval().requires_grad_(False))
+                if law is not None:
+                    laws.append(law.to(device).eval().requires_grad_(False))
+            steps = Engine(built, drivers=width)
+            _ENGINES[key] = physics.PhysicsEngine(steps, laws) if laws else steps
         return _ENGINES[key]
 
 
@@ -235,7 +242,7 @@ def _start(
 
 
 def _tile(
-    built: Engine,
+    built: Steps,
     block: Assembled,
     tile: npt.NDArray[np.int64],
     fluxes: Array,

@@ -21,7 +21,7 @@ from xflux.training.towers import Towers, describe_inputs, read_towers
 if TYPE_CHECKING:
     from xflux.training.members import Trained
 
-METHODS = ("ct-lstm",)
+METHODS = ("ct-lstm", "ct-lstm-physics")
 """Methods that `fit_model` trains."""
 
 DERIVED = ("season_sin", "season_cos")

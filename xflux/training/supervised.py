@@ -14,11 +14,13 @@ from xflux import features
 from xflux.errors import TrainingDiverged
 from xflux.features import Inputs
 from xflux.networks import Member
+from xflux.physics import PhysicsMember, build
 from xflux.training.checkpoint import restore
+from xflux.training.informed import Known, begin_at_law, parameter_groups
 from xflux.training.losses import multi_loss
 from xflux.training.settings import SPANS, Settings
 from xflux.training.towers import Towers
-from xflux.training.windows import Tensors, batches_in_epoch, epoch
+from xflux.training.windows import Batch, Tensors, batches_in_epoch, epoch
 
 Weights = dict[str, Tensor]
 """Parameters and buffers of one member, by name."""
@@ -79,6 +81,14 @@ def target_spread(tensors: Tensors) -> Tensor:
 
 def build_network(inputs: Inputs, settings: Settings) -> Member:
     """An untrained member."""
+    if settings.physics is not None:
+        return build(
+            inputs,
+            settings.physics,
+            hidden=settings.hidden,
+            spans=SPANS[inputs.time_step],
+            dropout=settings.dropout,
+        )
     return Member(
         inputs.width,
         len(inputs.drivers),
@@ -87,6 +97,24 @@ def build_network(inputs: Inputs, settings: Settings) -> Member:
         spans=SPANS[inputs.time_step],
         dropout=settings.dropout,
     )
+
+
+def knowledge(tensors: Tensors, inputs: Inputs, settings: Settings, spread: Tensor) -> Known:
+    """The terms that ``ct-lstm-physics`` adds to the loss."""
+    assert settings.physics is not None
+    sources = (tensors,) if tensors.world is None else (tensors, tensors.world)
+    return Known(
+        physics=settings.physics, inputs=inputs, settings=settings, sources=sources, spread=spread
+    )
+
+
+def _fluxes(network: Member, batch: Batch) -> Tensor:
+    """Fluxes of both networks, (2, B, L, 2); a law sees the drivers undisturbed."""
+    if isinstance(network, PhysicsMember):
+        fluxes, _ = network(batch.drivers, batch.characteristics, None, batch.undisturbed)
+    else:
+        fluxes, _ = network(batch.drivers, batch.characteristics)
+    return fluxes
 
 
 def learning_rate(done: float, peak: float) -> float:
@@ -145,8 +173,12 @@ def train_member(
         network = build_network(inputs, settings).to(device)
     spread = target_spread(tensors)
     network.spread.copy_(spread[:2])
+    known = None
+    if isinstance(network, PhysicsMember):
+        begin_at_law(network, tensors, spread)
+        known = knowledge(tensors, inputs, settings, spread)
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        parameter_groups(network, settings), lr=settings.learning_rate
     )
     if kept:
         restore(network, optimiser, kept)
@@ -156,7 +188,7 @@ def train_member(
         with private_randomness(seed):
             network.train()
             loss = _one_epoch(
-                network, optimiser, tensors, inputs, settings, spread, seed, number, per_epoch
+                network, optimiser, tensors, inputs, settings, spread, known, seed, number, per_epoch
             )
         if not math.isfinite(loss):
             raise TrainingDiverged(
@@ -177,20 +209,24 @@ def _one_epoch(
     inputs: Inputs,
     settings: Settings,
     spread: Tensor,
+    known: Known | None,
     seed: tuple[int, ...],
     number: int,
     per_epoch: int,
 ) -> float:
     losses = []
+    generator = np.random.default_rng((*seed, 1))
     for i, batch in enumerate(epoch(tensors, inputs, settings, seed)):
         done = (number + i / per_epoch) / settings.epochs
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(min(done, 1.0), settings.learning_rate)
-        both, _ = network(batch.drivers, batch.characteristics)
+            group["lr"] = learning_rate(min(done, 1.0), settings.learning_rate) * group["pace"]
+        both = _fluxes(network, batch)
         loss = torch.stack([
             multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
             for predicted in both
         ]).mean()  # fmt: skip
+        if known is not None and isinstance(network, PhysicsMember):
+            loss = loss + known.loss(network, done, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
