@@ -45,7 +45,7 @@ LAYERS = (
     ("features",),
     ("batches",),
     ("cf.entities",),
-    ("training.towers", "training.windows"),
+    ("training.towers", "training.windows", "training.world"),
     ("networks",),
     ("training.losses", "prediction.kernel"),
     ("physics",),

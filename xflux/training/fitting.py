@@ -39,6 +39,7 @@ def fit_model(
     drivers: Sequence[str] | None = None,
     characteristics: Sequence[str] | None = None,
     qc: float = 0.5,
+    world: xr.Dataset | None = None,
     epochs: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
@@ -55,11 +56,13 @@ def fit_model(
     schema : Schema
         What was understood of it.
     method : str
-        ``"ct-lstm"``.
+        One of `METHODS`.
     drivers, characteristics : sequence of str, optional
         Names to use; by default all known drivers, and land cover and latitude.
     qc : float
         Steps whose NEE_QC is below this are not used.
+    world : xr.Dataset, optional
+        Drivers of entities without labels, for ``"ct-lstm-physics"``.
     epochs : int, optional
         Chosen by spatial validation when not given.
     checkpoint : path, optional
@@ -81,10 +84,16 @@ def fit_model(
     """
     if method not in METHODS:
         raise ModelError(f"unknown method {method!r}; there are {', '.join(map(repr, METHODS))}")
+    if world is not None and method != "ct-lstm-physics":
+        raise ModelError(
+            f'method={method!r} learns nothing from a world without labels: leave out world=, or '
+            'method="ct-lstm-physics"'
+        )
     towers = read_towers(ds, schema, drivers=drivers, characteristics=characteristics, qc=qc)
     return fit_towers(
         towers,
         method=method,
+        world=world,
         epochs=epochs,
         checkpoint=checkpoint,
         device=device,
@@ -98,6 +107,7 @@ def fit_towers(
     towers: Towers,
     *,
     method: str = "ct-lstm",
+    world: xr.Dataset | None = None,
     epochs: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
@@ -107,6 +117,7 @@ def fit_towers(
 ) -> FluxModel:
     """Train on towers that are in memory already; see `fit_model`."""
     from xflux.training.members import train_ensemble
+    from xflux.training.world import read_world
 
     window, spin_up = WINDOW[towers.time_step]
     chosen = Settings(
@@ -123,6 +134,7 @@ def fit_towers(
         towers,
         inputs,
         chosen,
+        world=None if world is None else read_world(world, inputs, seed=chosen.seed),
         validation_folds=VALIDATION_FOLDS if epochs is None else 0,
         checkpoint=checkpoint,
         device=device,
@@ -158,6 +170,7 @@ def _card(towers: Towers, trained: Trained, name: str) -> dict[str, Any]:
         "labelled_steps": int(np.isfinite(towers.targets).any(axis=-1).sum()),
         "validation_loss": [round(v, 6) for v in trained.validation],
         "training_loss": [[round(v, 6) for v in losses] for losses in trained.losses],
+        **({"physics": _rounded(trained.physics)} if trained.physics else {}),
         "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "versions": {
             "xflux": __version__,
@@ -165,3 +178,7 @@ def _card(towers: Towers, trained: Trained, name: str) -> dict[str, Any]:
             "xarray": xr.__version__,
         },
     }
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}

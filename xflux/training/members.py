@@ -11,11 +11,20 @@ import torch
 from xflux.errors import DataError
 from xflux.features import Inputs
 from xflux.networks import Member
+from xflux.physics import PhysicsMember
 from xflux.progress import Bar
 from xflux.skill.clusters import clusters
 from xflux.training.checkpoint import Checkpoint, fingerprint, optimiser_tensors
+from xflux.training.informed import diagnose
 from xflux.training.settings import FEW_CLUSTERS, Settings
-from xflux.training.supervised import Weights, to_tensors, train_member
+from xflux.training.supervised import (
+    Weights,
+    build_network,
+    knowledge,
+    target_spread,
+    to_tensors,
+    train_member,
+)
 from xflux.training.towers import Towers
 from xflux.training.validation import spatial_validation
 from xflux.training.windows import Tensors
@@ -35,12 +44,15 @@ class Trained:
         Mean loss of every epoch, by member.
     validation : tuple of float
         Loss on clusters kept out, by epoch; empty without spatial validation.
+    physics : dict of str to float
+        How far the members keep to what is known, on average; empty for methods without physics.
     """
 
     members: tuple[Weights, ...]
     settings: Settings
     losses: tuple[tuple[float, ...], ...]
     validation: tuple[float, ...]
+    physics: dict[str, float]
 
 
 def choose_device(device: str | None) -> torch.device:
@@ -55,6 +67,7 @@ def train_ensemble(
     inputs: Inputs,
     settings: Settings,
     *,
+    world: Towers | None = None,
     validation_folds: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
@@ -68,6 +81,8 @@ def train_ensemble(
     inputs : Inputs
         With their normalisation.
     settings : Settings
+    world : Towers, optional
+        Entities without labels, for methods that learn from them too.
     validation_folds : int
         Folds over clusters of towers for choosing the epochs; 0 keeps ``settings.epochs``. With
         fewer than ten clusters the given epochs are kept.
@@ -88,7 +103,8 @@ def train_ensemble(
     TrainingDiverged, DataError, ModelError
     """
     place = choose_device(device)
-    tensors = to_tensors(towers, inputs, settings, place)
+    unlabelled = None if world is None else to_tensors(world, inputs, settings, place)
+    tensors = replace(to_tensors(towers, inputs, settings, place), world=unlabelled)
     if not len(tensors.records) or not float(tensors.weight.sum()):
         raise DataError("no step has both drivers and a target: nothing to learn from")
     kept = Checkpoint(checkpoint, fingerprint(tensors, inputs, settings))
@@ -97,7 +113,7 @@ def train_ensemble(
     bar = Bar((validated + settings.members) * settings.last_epoch, progress)
     curve: tuple[float, ...] = ()
     if validated:
-        curve = _validated_once(kept, towers, inputs, settings, validated, place, bar)
+        curve = _validated_once(kept, towers, inputs, settings, validated, tensors, bar)
         settings = replace(settings, stop=int(np.argmin(curve)) + 1)
     members, losses = [], []
     for member in range(settings.members):
@@ -107,8 +123,28 @@ def train_ensemble(
     kept.remove()
     bar.close()
     return Trained(
-        members=tuple(members), settings=settings, losses=tuple(losses), validation=curve
+        members=tuple(members),
+        settings=settings,
+        losses=tuple(losses),
+        validation=curve,
+        physics=_keeping(members, tensors, inputs, settings),
     )
+
+
+def _keeping(
+    members: list[Weights], tensors: Tensors, inputs: Inputs, settings: Settings
+) -> dict[str, float]:
+    """What `xflux.training.informed.diagnose` finds, mean over members."""
+    if settings.physics is None:
+        return {}
+    known = knowledge(tensors, inputs, settings, target_spread(tensors))
+    found = []
+    for weights in members:
+        network = build_network(inputs, settings)
+        network.load_state_dict(weights)
+        assert isinstance(network, PhysicsMember)
+        found.append(diagnose(network.to(tensors.drivers.device), known))
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 def _validated_once(
@@ -117,14 +153,17 @@ def _validated_once(
     inputs: Inputs,
     settings: Settings,
     folds: int,
-    device: torch.device,
+    tensors: Tensors,
     bar: Bar,
 ) -> tuple[float, ...]:
     """The validation curve, from the checkpoint where it has one."""
     if "member-1.curve" in kept.tensors:
         bar.skip(folds * settings.last_epoch)
         return tuple(float(v) for v in kept.tensors["member-1.curve"])
-    curve = spatial_validation(towers, inputs, settings, folds=folds, device=device, bar=bar)
+    curve = spatial_validation(
+        towers, inputs, settings, folds=folds, device=tensors.drivers.device, bar=bar,
+        world=tensors.world,
+    )  # fmt: skip
     kept.write(0, 0, [], {"member-1.curve": torch.tensor(curve, dtype=torch.float64)})
     return curve
 

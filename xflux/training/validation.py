@@ -28,6 +28,7 @@ def spatial_validation(
     folds: int,
     device: torch.device,
     bar: Bar,
+    world: Tensors | None = None,
 ) -> tuple[float, ...]:
     """Loss on clusters kept out after every epoch, mean over folds.
 
@@ -44,6 +45,7 @@ def spatial_validation(
     curves = []
     for k in range(folds):
         train = to_tensors(towers.subset(fold != k), inputs, settings, device)
+        train = replace(train, world=world)
         test = to_tensors(towers.subset(fold == k), inputs, settings, device)
         spread = target_spread(train)
         scorer = _Scorer(test, inputs, settings, spread, bar, f"validation {k + 1}/{folds}")
