@@ -25,6 +25,9 @@ from xflux.training.knowledge import RESPONSES, Physics
 DRIVERS = ("TA", "SW_IN", "TA_MIN", "LAI", "EVI", "NDVI", "FAPAR")
 """Drivers that the law and the terms of the loss look at, where they are there."""
 
+WARM = ("TA", "TA_MIN", "TA_MAX")
+"""Drivers that are temperatures."""
+
 PAR_SHARE = 0.45
 """Of shortwave radiation that plants can use: Running et al. 2004,
 doi:10.1641/0006-3568(2004)054[0547:ACSMOG]2.0.CO;2."""
@@ -119,9 +122,7 @@ class Law(nn.Module):
     def weather(self, drivers: Tensor) -> Weather:
         """Read normalised columns (..., D) in physical units."""
         seen = {
-            name: self._read(drivers, i)
-            for i, name in enumerate(DRIVERS)
-            if self.column[i] >= 0
+            name: self._read(drivers, i) for i, name in enumerate(DRIVERS) if self.column[i] >= 0
         }
         temperature, _ = seen["TA"]
         coldest, known = seen.get("TA_MIN", seen["TA"])
@@ -239,9 +240,38 @@ _UNREAD = {"column": -1.0, "flag": -1.0, "centre": 0.0, "scale": 1.0}
 
 
 class PhysicsMember(Member):
-    """A member whose fluxes are multiplied by a `Law`."""
+    """A member whose fluxes are multiplied by a `Law`; `build` makes one."""
 
+    width: int
     law: Law
+    warm_columns: tuple[int, ...] | None = None
+    """Columns of temperature, where GPP and Reco are to have networks of their own."""
+
+    @torch.no_grad()
+    def keep_apart(self) -> None:
+        """Set to zero what would join the networks of GPP and Reco, or show Reco the temperature.
+
+        The first half of the hidden units is for GPP, the second for Reco. With the weights between
+        the halves at zero these are two networks, in the shape of one: prediction need not know.
+        """
+        if self.warm_columns is None:
+            return
+        lstm, direct, half = self.recurrent.lstm, self.direct, self.hidden // 2
+        gates = (dict(lstm.named_parameters())[f"weight_{k}_l0"] for k in ("ih", "hh"))
+        seen, carried = (weight.view(4, self.hidden, -1) for weight in gates)
+        seen[:, half:, list(self.warm_columns)] = 0.0
+        carried[:, half:, :half] = 0.0
+        carried[:, :half, half:] = 0.0
+        varying = seen.shape[-1] - (lstm.input_size - self.width)
+        averaged = [c for c in self.warm_columns if c < self.averaged]
+        spans = range(len(self.running.spans))
+        of_means = [varying + s * self.averaged + c for s in spans for c in averaged]
+        direct.first.weight[2 * half :, [*self.warm_columns, *of_means]] = 0.0
+        direct.second.weight[2 * half :, : 2 * half] = 0.0
+        direct.second.weight[: 2 * half, 2 * half :] = 0.0
+        for heads, edge in ((self.recurrent.heads, half), (direct.heads, 2 * half)):
+            heads.weight[0, edge:] = 0.0
+            heads.weight[1, :edge] = 0.0
 
     def forward(
         self,
@@ -273,7 +303,11 @@ def build(
         spans=spans,
         dropout=dropout,
     )
-    member.law = Law(inputs, physics)
+    member.law, member.width = Law(inputs, physics), inputs.width
+    if physics.cool_base_rate:
+        warm = [inputs.columns_of(name) for name in WARM if name in inputs.drivers]
+        member.warm_columns = tuple(sorted({column for columns in warm for column in columns}))
+        member.keep_apart()
     return member
 
 

@@ -86,7 +86,7 @@ def fit_model(
         raise ModelError(f"unknown method {method!r}; there are {', '.join(map(repr, METHODS))}")
     if world is not None and method != "ct-lstm-physics":
         raise ModelError(
-            f'method={method!r} learns nothing from a world without labels: leave out world=, or '
+            f"method={method!r} learns nothing from a world without labels: leave out world=, or "
             'method="ct-lstm-physics"'
         )
     towers = read_towers(ds, schema, drivers=drivers, characteristics=characteristics, qc=qc)

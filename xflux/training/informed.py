@@ -25,9 +25,6 @@ from xflux.training.windows import Batch, Tensors, disturb, gather
 USUAL = (1.5, 2.0)
 """Efficiency [g MJ-1] and base rate [g m-2 d-1] where the towers cannot tell them."""
 
-WARMED = ("TA", "TA_MIN", "TA_MAX")
-"""Drivers that grow together when a day is made warmer."""
-
 SCORED = {"daily": 30, "monthly": 2}
 """Steps of a window of a world batch after its spin-up."""
 
@@ -126,16 +123,12 @@ class Known:
         found: dict[str, Tensor] = {}
         used = self.physics.terms
         if "light_cap" in used:
-            found["light_cap"] = terms.light_cap(
-                gpp, weather, self.spread[0], self.physics.eps_max
-            )
+            found["light_cap"] = terms.light_cap(gpp, weather, self.spread[0], self.physics.eps_max)
         if "zero" in used:
             found["zero"] = terms.zero(gpp, weather, self.spread[0])
         if "temperature" in used:
             kelvin = one_kelvin(self.inputs).to(now.device)
-            warm, _ = network(
-                now + kelvin, batch.characteristics, state, clean[:, -1:] + kelvin
-            )
+            warm, _ = network(now + kelvin, batch.characteristics, state, clean[:, -1:] + kelvin)
             celsius = weather.temperature[:, -1:]
             found["temperature"] = terms.temperature(today[..., 1], warm[..., 1], celsius)
         if "law" in used:
@@ -186,7 +179,7 @@ def joined(batches: list[Batch]) -> Batch:
 def one_kelvin(inputs: Inputs) -> Tensor:
     """What one kelvin is in the normalised columns, shape (D,)."""
     step = torch.zeros(inputs.width)
-    for name in WARMED:
+    for name in physics.WARM:
         if name in inputs.drivers:
             column = inputs.drivers.index(name)
             step[column] = 1.0 / inputs.scale[column]
@@ -211,7 +204,7 @@ def diagnose(network: PhysicsMember, known: Known, *, windows: int = 200) -> dic
     asked = dataclasses.replace(known, settings=quiet, physics=settings)
     batch = asked._windows(np.random.default_rng(0))
     network.eval()
-    past, state = network(batch.drivers[:, :-1], batch.characteristics)
+    _, state = network(batch.drivers[:, :-1], batch.characteristics)
     now, kelvin = batch.drivers[:, -1:], one_kelvin(known.inputs).to(batch.drivers.device)
     today, _ = network(now, batch.characteristics, state)
     warm, _ = network(now + kelvin, batch.characteristics, state)

@@ -177,18 +177,16 @@ def train_member(
     if isinstance(network, PhysicsMember):
         begin_at_law(network, tensors, spread)
         known = knowledge(tensors, inputs, settings, spread)
-    optimiser = torch.optim.AdamW(
-        parameter_groups(network, settings), lr=settings.learning_rate
-    )
+    optimiser = torch.optim.AdamW(parameter_groups(network, settings), lr=settings.learning_rate)
     if kept:
         restore(network, optimiser, kept)
-    per_epoch = batches_in_epoch(tensors, settings)
+    pace = batches_in_epoch(tensors, settings)
     for number in range(start, settings.last_epoch):
         seed = (settings.seed, member, number + 1)
         with private_randomness(seed):
             network.train()
             loss = _one_epoch(
-                network, optimiser, tensors, inputs, settings, spread, known, seed, number, per_epoch
+                network, optimiser, tensors, inputs, settings, spread, known, seed, number, pace
             )
         if not math.isfinite(loss):
             raise TrainingDiverged(
@@ -234,4 +232,6 @@ def _one_epoch(
         if not math.isfinite(losses[-1]) or not math.isfinite(float(norm)):
             return math.nan
         optimiser.step()
+        if isinstance(network, PhysicsMember):
+            network.keep_apart()
     return float(np.mean(losses)) if losses else 0.0

@@ -114,7 +114,7 @@ def _read(
         labels=labels,
         period=(str(time.values[0])[:10], str(time.values[-1])[:10]),
     )
-    return towers.subset(present.any(axis=1))
+    return towers.subset(np.asarray(present.any(axis=1)))
 
 
 def _together(parts: list[Towers]) -> Towers:
