@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -24,6 +25,7 @@ from xflux.errors import DataError, ModelError, ModelFileError
 from xflux.features import Inputs
 from xflux.model import FluxModel, parse_model, write_file
 from xflux.physics import Law, PhysicsMember, Weather
+from xflux.prediction.ensemble import pack
 from xflux.training import fitting, informed, supervised, terms
 from xflux.training.knowledge import Physics, as_physics
 from xflux.training.settings import Settings
@@ -164,7 +166,7 @@ def test_fapar_from_what_is_there(gone: tuple[str, ...], expected: float) -> Non
 def test_light_cap_by_hand() -> None:
     gpp = numbers(17.0, 17.9, 21.0).requires_grad_()  # the cap: 3 * 0.6 * 10 = 18
     loss = terms.light_cap(gpp, weather(), numbers(2.0), 3.0)
-    assert float(loss) == pytest.approx((0 + 0 + 3) / 3 / 2)
+    assert float(loss.detach()) == pytest.approx((0 + 0 + 3) / 3 / 2)
     loss.sum().backward()
     assert gpp.grad is not None
     assert gpp.grad.tolist() == pytest.approx([0.0, 0.0, 1 / 6])  # down, where it is too large
@@ -179,7 +181,7 @@ def test_zero_where_plants_rest() -> None:
     )
     gpp = numbers(1.0, 2.0, 3.0, 50.0).requires_grad_()
     loss = terms.zero(gpp, day, numbers(2.0))
-    assert float(loss) == pytest.approx((1 + 2 + 3) / 3 / 2)
+    assert float(loss.detach()) == pytest.approx((1 + 2 + 3) / 3 / 2)
     loss.sum().backward()
     assert gpp.grad is not None
     assert (gpp.grad > 0).tolist() == [True, True, True, False]
@@ -193,7 +195,7 @@ def test_temperature_response_by_hand() -> None:
     celsius = numbers(10.0, 10.0, 10.0, -5.0)
     loss = terms.temperature(reco, warmer, celsius)
     expected = (0.02 + 0 + (0.30 - physics.STEEPEST)) / 3 / physics.STEEPEST
-    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
     loss.backward()
     assert warmer.grad is not None
     assert np.sign(warmer.grad.numpy()).tolist() == [-1.0, 0.0, 1.0, 0.0]
@@ -386,16 +388,17 @@ def lawful_towers(e0: float, half: float) -> xr.Dataset:
 def test_learned_numbers_come_near_the_truth() -> None:
     """A known light response and temperature response are found again from fluxes."""
     towers = lawful_towers(e0=220.0, half=9.0)
+    chosen = {"physics": {"warmth": False, "leaf_respiration": False}}
     model = towers.flux.train(
-        method="ct-lstm-physics",
-        members=1, epochs=30, hidden=8, progress=False,
-        settings={"learning_rate": 4e-3, "physics": {
-            "cool_base_rate": True, "warmth": False, "leaf_respiration": False}},
-    )  # fmt: skip
+        method="ct-lstm-physics", **{**SMALL, "members": 1, "epochs": 5}, settings=chosen
+    )
     learned = model.weights[0]
     e0 = physics.LARGEST_E0 / (1 + math.exp(-float(learned["law.sensitivity"][0])))
-    assert e0 == pytest.approx(220.0, rel=0.15)  # began at 147
-    assert math.exp(float(learned["law.half_light"][0])) == pytest.approx(9.0, rel=0.3)  # at 5
+    assert e0 == pytest.approx(220.0, rel=0.1)  # began at 147
+    assert math.exp(float(learned["law.half_light"][0])) == pytest.approx(9.0, rel=0.25)  # at 5
+    efficiency, base_rate = (learned["spread"] * physics.HALF).tolist()
+    assert efficiency == pytest.approx(1.8, rel=0.1)
+    assert base_rate == pytest.approx(2.5, rel=0.1)
     assert model.card["physics"]["q10_outside_1_to_4"] < 0.05
 
 
@@ -443,26 +446,23 @@ def test_a_model_comes_back_from_its_file(
     path = physical.save(tmp_path / "physics.safetensors")
     again = xflux.load_model(path)
     assert again.settings == physical.settings
-    xr.testing.assert_identical(some_towers.flux.predict(again), some_towers.flux.predict(physical))
+    xr.testing.assert_equal(some_towers.flux.predict(again), some_towers.flux.predict(physical))
 
 
 @pytest.mark.parametrize("name", ["law.column", "law.centre", "law.switches"])
 def test_a_law_that_does_not_fit_its_inputs_is_refused(
     physical: FluxModel, name: str, tmp_path: Path
 ) -> None:
-    from safetensors.numpy import load, save
+    from safetensors.numpy import load
 
     content = physical.save(tmp_path / "physics.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(content[8 : 8 + length])["__metadata__"]["xflux"]
     tensors = load(content)
-    about = xflux.model._to_json(physical)
     tensors[f"0.{name}"] = tensors[f"0.{name}"] + 1e6
-    import json
-
-    text = json.dumps(about, sort_keys=True)
-    bad = write_file(xflux.prediction.ensemble.pack(_by_member(tensors)).data, text)
-    with pytest.raises(ModelFileError, match=name):
+    bad = write_file(pack(_by_member(tensors)).data, about)
+    with pytest.raises(ModelFileError, match=name.removeprefix("law.")):
         parse_model(bad, "bad")
-    assert save  # the library is there
 
 
 def _by_member(tensors: dict[str, Any]) -> list[dict[str, Any]]:

@@ -25,36 +25,74 @@ from xflux.training.windows import Batch, Tensors, disturb, gather
 USUAL = (1.5, 2.0)
 """Efficiency [g MJ-1] and base rate [g m-2 d-1] where the towers cannot tell them."""
 
+FITTED = 20_000
+"""Labelled steps, spread over all, to which a law is fitted."""
+
+DRAWN = 0.01
+"""How strongly the numbers of a law are drawn to where they began."""
+
 SCORED = {"daily": 30, "monthly": 2}
 """Steps of a window of a world batch after its spin-up."""
 
 
-@torch.no_grad()
 def begin_at_law(network: PhysicsMember, tensors: Tensors, spread: Tensor) -> None:
-    """Set the usual fAPAR, and the efficiency and base rate that fit the towers best.
+    """Fit the law to the towers, and let the member begin there.
 
-    Least squares over all labelled steps, weighted as in the multi-loss, with the NEE of the law
-    being its Reco - GPP; so labels of NEE alone are enough.
+    The usual fAPAR is that of the towers. The learned numbers of the law are found by L-BFGS, with
+    the efficiency and the base rate that fit best at each step of it (variable projection: Golub
+    and Pereyra 1973, doi:10.1137/0710036), and drawn weakly to where they began. The loss is the
+    multi-loss, with the NEE of the law being its Reco - GPP; so labels of NEE alone are enough.
     """
-    labelled = tensors.weight.sum(dim=-1) > 0
-    drivers, weight = tensors.drivers[labelled], tensors.weight[labelled].double()
-    weather = network.law.weather(drivers)
+    law = network.law
+    labelled = torch.nonzero((tensors.weight > 0).any(dim=-1).flatten())[:, 0]
+    some = labelled[:: max(1, len(labelled) // FITTED)]
+    drivers = tensors.drivers.flatten(0, 1)[some]
+    weight = tensors.weight.flatten(0, 1)[some].double()
+    weight = weight / (spread.double() ** 2 * weight.sum(dim=0).clamp(min=1.0))
+    target = torch.nan_to_num(tensors.targets.flatten(0, 1)[some].double())
+    weather = law.weather(drivers)
     seen = weather.most_fapar < 1.0
     if bool(seen.any()):
-        network.law.usual_fapar.copy_(weather.fapar[seen].mean())
-    weight = weight / (spread.double() ** 2 * weight.sum(dim=0).clamp(min=1.0))
-    gpp, reco = network.law(drivers).double().unbind(-1)
-    zeros = torch.zeros_like(gpp)
-    parts = torch.stack(
-        [torch.stack([gpp, zeros, -gpp], -1), torch.stack([zeros, reco, reco], -1)], dim=-1
-    )
-    target = torch.nan_to_num(tensors.targets[labelled].double())
+        law.usual_fapar.copy_(weather.fapar[seen].mean())
+        weather = law.weather(drivers)
+    free = list(law.parameters())
+    start = [parameter.detach().clone() for parameter in free]
+    search = torch.optim.LBFGS(free, max_iter=30, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        factors = law.factors(weather).double()
+        closed = _closed(factors * _best(factors, target, weight))
+        drawn = sum((p - p0).square().sum() for p, p0 in zip(free, start, strict=True))
+        return (weight * (closed - target).square()).sum() + DRAWN * drawn
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        search.step(closure)
+    search.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        network.spread.copy_(_best(law.factors(weather).double(), target, weight) / HALF)
+
+
+def _closed(fluxes: Tensor) -> Tensor:
+    """GPP, Reco and NEE from GPP and Reco."""
+    gpp, reco = fluxes.unbind(-1)
+    return torch.stack([gpp, reco, reco - gpp], dim=-1)
+
+
+def _best(factors: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Efficiency and base rate of least squares, (2,); the usual ones where nothing tells them."""
+    parts = torch.stack([_closed(factors * side) for side in torch.eye(2).to(factors)], dim=-1)
     matrix = torch.einsum("nti,nt,ntj->ij", parts, weight, parts)
     right = torch.einsum("nti,nt,nt->i", parts, weight, target)
-    found = torch.linalg.lstsq(matrix, right[:, None]).solution[:, 0]
-    usual = torch.tensor(USUAL, dtype=found.dtype, device=found.device)
+    ridge = 1e-9 * matrix.diagonal().sum() + 1e-12
+    found = torch.linalg.solve(matrix + ridge * torch.eye(2).to(matrix), right)
     good = torch.isfinite(found) & (found > 0)
-    network.spread.copy_(torch.where(good, found, usual) / HALF)
+    return torch.where(good, found, torch.tensor(USUAL).to(found))
 
 
 def parameter_groups(network: torch.nn.Module, settings: Settings) -> list[dict[str, object]]:
