@@ -15,7 +15,7 @@ from xflux.errors import ModelError
 from xflux.features import Inputs
 from xflux.model import FluxModel
 from xflux.prediction import ensemble
-from xflux.training.settings import EPOCHS, WINDOW, Settings
+from xflux.training.settings import WINDOW, Settings, epochs_of
 from xflux.training.towers import Towers, describe_inputs, read_towers
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def fit_towers(
     chosen = Settings(
         **{
             "method": method,
-            "epochs": EPOCHS[towers.time_step] if epochs is None else epochs,
+            "epochs": epochs_of(method, towers.time_step) if epochs is None else epochs,
             "window": window,
             "spin_up": spin_up,
             **(settings or {}),

@@ -10,6 +10,9 @@ from xflux.training.knowledge import Physics, as_physics
 EPOCHS = {"daily": 30, "monthly": 60}
 """Epochs where they are not chosen by spatial validation, by time step."""
 
+FASTER = {"ct-lstm-physics": 3}
+"""Methods that need fewer epochs, and how many times fewer: a law is there before the first."""
+
 WINDOW = {"daily": (365, 90), "monthly": (24, 12)}
 """Scored steps and spin-up steps of a training window, by time step."""
 
@@ -103,6 +106,17 @@ class Settings:
     def last_epoch(self) -> int:
         """Epochs that are run: ``stop`` where it is set."""
         return self.stop or self.epochs
+
+
+def epochs_of(method: str, time_step: str) -> int:
+    """Epochs of a method where they are not chosen by spatial validation.
+
+    Examples
+    --------
+    >>> epochs_of("ct-lstm", "daily"), epochs_of("ct-lstm-physics", "daily")
+    (30, 10)
+    """
+    return EPOCHS[time_step] // FASTER.get(method, 1)
 
 
 _AT_LEAST = {
