@@ -58,6 +58,7 @@ class Learning(Understanding):
         drivers: Sequence[str] | None = None,
         characteristics: Sequence[str] | None = None,
         qc: float = 0.5,
+        world: xr.Dataset | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         device: str | None = None,
         workers: int | None = None,
@@ -72,7 +73,9 @@ class Learning(Understanding):
         Parameters
         ----------
         method : str
-            ``"ct-lstm"``: CT-LSTM with the multi-loss on GPP, Reco and NEE.
+            ``"ct-lstm"``: CT-LSTM with the multi-loss on GPP, Reco and NEE;
+            ``"ct-lstm-physics"``: the same around a law of light and temperature, for few towers
+            (docs/physics.md).
         members, seed : int
             Members of the ensemble, and the seed that all of them derive from.
         epochs : int, optional
@@ -85,6 +88,9 @@ class Learning(Understanding):
             Names to use: by default every driver that xflux knows, and land cover and latitude.
         qc : float
             Steps whose NEE_QC is below this are not used; NEE_QC runs from 0 to 1.
+        world : xr.Dataset, optional
+            Drivers without labels, of other towers or a grid, where ``"ct-lstm-physics"`` is to
+            keep to what is known too.
         checkpoint : path, optional
             Keep the state here after every epoch; the same call goes on from it after a crash.
         device : str, optional
@@ -138,6 +144,7 @@ class Learning(Understanding):
             drivers=drivers,
             characteristics=characteristics,
             qc=qc,
+            world=world,
             checkpoint=checkpoint,
             device=device,
             workers=workers,

@@ -117,6 +117,8 @@ def empty_memory(sizes: Sizes, count: int) -> Memory:
 def engine(members: Members, width: int, device: str, precision: str = "float32") -> Engine:
     """The members ready to predict, built once a process for each device, precision and engine.
 
+    Members with a law of their own (`xflux.physics`) get it around the engine.
+
     Parameters
     ----------
     members : Members
@@ -125,12 +127,15 @@ def engine(members: Members, width: int, device: str, precision: str = "float32"
     device, precision : str
         As `xflux.prediction.engines.choose` takes them.
     """
+    from xflux import physics
+
     key = (members.sha256, width, device, precision, engines.choose(device, precision))
     with _LOCK:
         if key not in _ENGINES:
-            _ENGINES[key] = engines.build(
-                unpack(members), width, device=device, precision=precision
-            )
+            parts = [physics.split(weights) for weights in unpack(members)]
+            plain, laws = [part for part, _ in parts], [law for _, law in parts if law is not None]
+            built = engines.build(plain, width, device=device, precision=precision)
+            _ENGINES[key] = physics.around(built, laws) if laws else built
         return _ENGINES[key]
 
 

@@ -57,7 +57,10 @@ class Reached:
 def fingerprint(tensors: Tensors, inputs: Inputs, settings: Settings, *, folds: int = 0) -> str:
     """Hash of the data and settings of a training: a checkpoint belongs to one only."""
     digest = hashlib.sha256(repr((inputs, settings, folds)).encode())
-    for tensor in (tensors.drivers, tensors.characteristics, tensors.targets, tensors.weight):
+    parts = [tensors.drivers, tensors.characteristics, tensors.targets, tensors.weight]
+    if tensors.world is not None:
+        parts += [tensors.world.drivers, tensors.world.characteristics]
+    for tensor in parts:
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).view(np.uint8).data)
     return digest.hexdigest()
 

@@ -12,13 +12,21 @@ import torch
 
 from xflux.errors import DataError
 from xflux.features import Inputs
+from xflux.physics import PhysicsMember
 from xflux.progress import Bar
 from xflux.skill.clusters import clusters
 from xflux.training.checkpoint import Checkpoint, Reached, fingerprint
+from xflux.training.informed import diagnose
 from xflux.training.jobs import Job, Report, Runner, run_job
 from xflux.training.processes import choose_processes, crew, expected_seconds
 from xflux.training.settings import FEW_CLUSTERS, Settings
-from xflux.training.supervised import Weights, to_tensors
+from xflux.training.supervised import (
+    Weights,
+    build_network,
+    knowledge,
+    target_spread,
+    to_tensors,
+)
 from xflux.training.towers import Towers
 from xflux.training.validation import spatial_validation
 from xflux.training.windows import Tensors
@@ -38,12 +46,15 @@ class Trained:
         Mean loss of every epoch, by member.
     validation : tuple of float
         Loss on clusters kept out, by epoch; empty without spatial validation.
+    physics : dict of str to float
+        How far the members keep to what is known, on average; empty for methods without physics.
     """
 
     members: tuple[Weights, ...]
     settings: Settings
     losses: tuple[tuple[float, ...], ...]
     validation: tuple[float, ...]
+    physics: dict[str, float]
 
 
 def choose_device(device: str | None) -> torch.device:
@@ -58,6 +69,7 @@ def train_ensemble(
     inputs: Inputs,
     settings: Settings,
     *,
+    world: Towers | None = None,
     validation_folds: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
@@ -72,6 +84,8 @@ def train_ensemble(
     inputs : Inputs
         With their normalisation.
     settings : Settings
+    world : Towers, optional
+        Entities without labels, for methods that learn from them too.
     validation_folds : int
         Folds over clusters of towers for choosing the epochs; 0 keeps ``settings.epochs``. With
         fewer than ten clusters the given epochs are kept.
@@ -95,7 +109,8 @@ def train_ensemble(
     TrainingDiverged, TrainingStopped, DataError, ModelError
     """
     place = choose_device(device)
-    tensors = to_tensors(towers, inputs, settings, place)
+    unlabelled = None if world is None else to_tensors(world, inputs, settings, place)
+    tensors = replace(to_tensors(towers, inputs, settings, place), world=unlabelled)
     if not len(tensors.records) or not float(tensors.weight.sum()):
         raise DataError("no step has both drivers and a target: nothing to learn from")
     count = len(set(clusters(towers.latitude, towers.longitude).tolist()))
@@ -125,7 +140,24 @@ def train_ensemble(
         settings=settings,
         losses=tuple(reached.losses for reached in done),
         validation=curve,
+        physics=_keeping([reached.weights for reached in done], tensors, inputs, settings),
     )
+
+
+def _keeping(
+    members: list[Weights], tensors: Tensors, inputs: Inputs, settings: Settings
+) -> dict[str, float]:
+    """What `xflux.training.informed.diagnose` finds, mean over members."""
+    if settings.physics is None:
+        return {}
+    known = knowledge(tensors, inputs, settings, target_spread(tensors))
+    found = []
+    for weights in members:
+        network = build_network(inputs, settings)
+        network.load_state_dict(weights)
+        assert isinstance(network, PhysicsMember)
+        found.append(diagnose(network.to(tensors.drivers.device), known))
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 def member_jobs(settings: Settings) -> tuple[Job, ...]:

@@ -15,11 +15,13 @@ from xflux import features
 from xflux.errors import TrainingDiverged
 from xflux.features import Array, Inputs, Mask
 from xflux.networks import Member, Steps, pick
+from xflux.physics import PhysicsMember, build
 from xflux.training.checkpoint import restore
+from xflux.training.informed import Known, begin_at_law, parameter_groups
 from xflux.training.losses import multi_loss
 from xflux.training.settings import SPANS, Settings
 from xflux.training.towers import Towers
-from xflux.training.windows import Tensors, batches_in_epoch, epoch
+from xflux.training.windows import Batch, Tensors, batches_in_epoch, epoch
 
 Weights = dict[str, Tensor]
 """Parameters and buffers of one member, by name."""
@@ -95,6 +97,14 @@ def target_spread(tensors: Tensors) -> Tensor:
 
 def build_network(inputs: Inputs, settings: Settings) -> Member:
     """An untrained member."""
+    if settings.physics is not None:
+        return build(
+            inputs,
+            settings.physics,
+            hidden=settings.hidden,
+            spans=SPANS[inputs.time_step],
+            dropout=settings.dropout,
+        )
     return Member(
         inputs.width,
         len(inputs.drivers),
@@ -103,6 +113,22 @@ def build_network(inputs: Inputs, settings: Settings) -> Member:
         spans=SPANS[inputs.time_step],
         dropout=settings.dropout,
     )
+
+
+def knowledge(tensors: Tensors, inputs: Inputs, settings: Settings, spread: Tensor) -> Known:
+    """The terms that ``ct-lstm-physics`` adds to the loss."""
+    assert settings.physics is not None
+    sources = (tensors,) if tensors.world is None else (tensors, tensors.world)
+    return Known(
+        physics=settings.physics, inputs=inputs, settings=settings, sources=sources, spread=spread
+    )
+
+
+def _fluxes(network: Member, batch: Batch, steps: Steps) -> Tensor:
+    """Fluxes of both networks at n steps, (2, n, 2); a law sees the drivers undisturbed."""
+    more = {"undisturbed": batch.undisturbed} if isinstance(network, PhysicsMember) else {}
+    fluxes: Tensor = network(batch.drivers, batch.characteristics, steps=steps, **more)[0]
+    return fluxes
 
 
 def learning_rate(done: float, peak: float) -> float:
@@ -164,21 +190,24 @@ def train_member(
         network = build_network(inputs, settings).to(device)
     spread = target_spread(tensors)
     network.spread.copy_(spread[:2])
+    known = None
+    if isinstance(network, PhysicsMember):
+        begin_at_law(network, tensors, spread)
+        known = knowledge(tensors, inputs, settings, spread)
     optimiser = torch.optim.AdamW(
-        network.parameters(),
+        parameter_groups(network, settings),
         lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
         fused=device.type == "cpu",
     )
     if kept:
         restore(network, optimiser, kept)
-    per_epoch = batches_in_epoch(tensors, settings)
+    pace = batches_in_epoch(tensors, settings)
     for number in range(start, settings.last_epoch):
         seed = (settings.seed, member, number + 1)
         with private_randomness(seed):
             network.train()
             loss = _one_epoch(
-                network, optimiser, tensors, inputs, settings, spread, seed, number, per_epoch
+                network, optimiser, tensors, inputs, settings, spread, known, seed, number, pace
             )
         if not math.isfinite(loss):
             raise TrainingDiverged(
@@ -199,22 +228,26 @@ def _one_epoch(
     inputs: Inputs,
     settings: Settings,
     spread: Tensor,
+    known: Known | None,
     seed: tuple[int, ...],
     number: int,
     per_epoch: int,
 ) -> float:
     losses = []
+    generator = np.random.default_rng((*seed, 1))
     for i, batch in enumerate(epoch(tensors, inputs, settings, seed)):
         done = (number + i / per_epoch) / settings.epochs
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(min(done, 1.0), settings.learning_rate)
+            group["lr"] = learning_rate(min(done, 1.0), settings.learning_rate) * group["pace"]
         steps = Steps.where(batch.scored)
-        both, _ = network(batch.drivers, batch.characteristics, steps=steps)
+        both = _fluxes(network, batch, steps)
         observed, weight = pick(batch.targets, steps), pick(batch.weight, steps)
         loss = torch.stack([
             multi_loss(predicted, observed, weight, spread, settings.loss_shares)
             for predicted in both
         ]).mean()  # fmt: skip
+        if known is not None and isinstance(network, PhysicsMember):
+            loss = loss + known.loss(network, done, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
@@ -222,4 +255,6 @@ def _one_epoch(
         if not math.isfinite(losses[-1]) or not math.isfinite(float(norm)):
             return math.nan
         optimiser.step()
+        if isinstance(network, PhysicsMember):
+            network.keep_apart()
     return float(np.mean(losses)) if losses else 0.0

@@ -125,12 +125,7 @@ def read_towers(
             where="the Dataset for training",
         )
     _check_time_step(ds, schema)
-    names = dict.fromkeys((*wanted, *_sources(schema, wanted), *fluxes, "NEE_QC"))
-    values = _load(ds, schema, [name for name in names if name in schema.matches])
-    derived = {name: vapour_pressure_deficit(values) for name in schema.derivable if name in wanted}
-    if derived:
-        warn_derived(schema)
-    values |= derived
+    values = load_drivers(ds, schema, wanted, also=(*fluxes, "NEE_QC"))
     labels = entity_labels(ds, schema.entity_dims)
     statics = {name: entity_values(ds, schema, name) for name in (*described, "lat")}
     longitude = (
@@ -190,6 +185,18 @@ def warn_derived(schema: Schema) -> None:
         f"VPD is derived from {schema.time_step} means of TA and {source}; it comes out lower than "
         "the mean of hourly VPD: give VPD itself where you have it",
     )
+
+
+def load_drivers(
+    ds: xr.Dataset, schema: Schema, wanted: Sequence[str], *, also: Sequence[str] = ()
+) -> dict[str, Array]:
+    """Load drivers, those that are derived from others too, and what else is there, (N, T) each."""
+    names = dict.fromkeys((*wanted, *_sources(schema, wanted), *also))
+    values = _load(ds, schema, [name for name in names if name in schema.matches])
+    derived = {name: vapour_pressure_deficit(values) for name in schema.derivable if name in wanted}
+    if derived:
+        warn_derived(schema)
+    return values | derived
 
 
 def _load(ds: xr.Dataset, schema: Schema, names: Sequence[str]) -> dict[str, Array]:

@@ -43,6 +43,8 @@ class Tensors:
         Shape (N, T, 3); NaN and 0 where missing.
     records : numpy.ndarray
         Shape (S, 3): entity, first step and end of every unbroken stretch of drivers.
+    world : Tensors, optional
+        Drivers without labels, for what is known of any weather.
     """
 
     drivers: Tensor
@@ -50,15 +52,20 @@ class Tensors:
     targets: Tensor
     weight: Tensor
     records: npt.NDArray[np.int64]
+    world: Tensors | None = None
 
 
 class Batch(NamedTuple):
-    """Windows of a batch: shapes (B, L, D), (B, K), (B, L, 3) and (B, L, 3)."""
+    """Windows of a batch: shapes (B, L, D), (B, K), (B, L, 3) and (B, L, 3).
+
+    ``undisturbed`` (B, L, D), once a batch is disturbed: the drivers without their offset.
+    """
 
     drivers: Tensor
     characteristics: Tensor
     targets: Tensor
     weight: Tensor
+    undisturbed: Tensor | None = None
 
     @property
     def scored(self) -> Tensor:
@@ -156,9 +163,11 @@ def disturb(
             for column in inputs.columns_of(name):
                 keep[gone, :, column] = 0.0
     drivers = batch.drivers + _absent_stay_zero(batch.drivers, inputs, offset)
+    present = torch.from_numpy(keep).to(drivers.device)
     return batch._replace(
-        drivers=drivers * torch.from_numpy(keep).to(drivers.device),
+        drivers=drivers * present,
         characteristics=_noisy(batch.characteristics, inputs, settings, generator),
+        undisturbed=batch.drivers * present,
     )
 
 

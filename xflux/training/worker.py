@@ -29,15 +29,27 @@ from xflux.training.windows import Tensors
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
     """Put all towers into a file, once for all processes."""
-    named = {**vars(tensors), "records": torch.from_numpy(tensors.records)}
-    save_file({name: values.contiguous() for name, values in named.items()}, path)
+    parts = {"": tensors} if tensors.world is None else {"": tensors, "world.": tensors.world}
+    named = {
+        f"{prefix}{name}": torch.as_tensor(values).contiguous()
+        for prefix, part in parts.items()
+        for name, values in vars(part).items()
+        if name != "world"
+    }
+    save_file(named, path)
 
 
 def read_tensors(path: Path) -> Tensors:
     """Map the file of all towers into memory, which the processes share."""
     named = load_file(path)
+    of_world = {n: named.pop(n) for n in list(named) if n.startswith("world.")}
+    world = {name.removeprefix("world."): values for name, values in of_world.items()}
+    return _tensors(named, world=_tensors(world) if world else None)
+
+
+def _tensors(named: dict[str, torch.Tensor], *, world: Tensors | None = None) -> Tensors:
     records = named.pop("records").numpy()
-    return Tensors(**named, records=records)
+    return Tensors(**named, records=records, world=world)
 
 
 def main(path: Path) -> None:
