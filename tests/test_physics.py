@@ -285,7 +285,7 @@ def test_only_the_last_day_is_made_warmer(read: tuple[Towers, Inputs]) -> None:
         drivers, clean = batch.drivers.clone(), batch.undisturbed.clone()
         drivers[:, -1] += step
         clean[:, -1] += step
-        series.append(member(drivers, batch.characteristics, None, clean)[0][:, :, -1, 1])
+        series.append(member(drivers, batch.characteristics, undisturbed=clean)[0][:, :, -1, 1])
     celsius = member.law.weather(batch.undisturbed[:, -1]).temperature
     expected = terms.temperature(series[0], series[1], celsius)
     found = known.terms(member, batch)["temperature"]
