@@ -174,14 +174,14 @@ def test_members_without_characteristics(name: str) -> None:
 
 
 @needs_llvmlite
-@pytest.mark.parametrize("wrong", range(5))
+@pytest.mark.parametrize("wrong", range(6))
 def test_compiled_code_is_never_given_arrays_of_other_sizes(wrong: int) -> None:
     drivers, fixed = inputs_of(0, 5, 6)
-    given_all = [drivers, fixed, *beginning(8, 5)]
-    given_all[wrong] = given_all[wrong][..., :-1]
-    drivers, fixed, *state = given_all
+    arrays = [drivers, fixed, *beginning(8, 5), torch.zeros(5, dtype=torch.float64)]
+    arrays[wrong] = arrays[wrong][..., :-1]
+    drivers, fixed, *state, run = arrays
     with pytest.raises(ValueError, match="was expected"):
-        engine_of("fused", 8).advance(drivers, fixed, Memory(*state), torch.zeros(5).double())
+        engine_of("fused", 8).advance(drivers, fixed, Memory(*state), run)
 
 
 @needs_llvmlite

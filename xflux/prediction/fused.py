@@ -103,7 +103,8 @@ class Engine:
         hidden = _array(memory.hidden, members, count, own.hidden).copy()
         cell = _array(memory.cell, members, count, own.hidden).copy()
         before = _array(memory.sums, count, own.spans, own.averaged)
-        ones = (-np.expm1(-run.numpy()[:, None] / self.spans)).astype(np.float32)
+        seen = _array(run[:, None], count, 1) / self.spans
+        ones = (-np.expm1(-seen)).astype(np.float32)
         sums = np.empty((members, *before.shape), dtype=np.float32)
         fluxes = np.empty((members, count, steps, 2), dtype=np.float32)
         for m, weights in enumerate(self.weights):
