@@ -113,16 +113,19 @@ def test_processes_go_on_where_one_stopped_and_end_with_the_same_bits(
 
 
 def test_towers_come_through_their_file_bit_for_bit(tmp_path: Path) -> None:
-    targets = torch.randn(3, 5, 3)
-    targets[0, 1] = torch.nan
-    towers = Tensors(
-        drivers=torch.randn(3, 5, 2),
-        characteristics=torch.zeros(3, 0),
-        targets=targets,
-        weight=torch.rand(3, 5, 3),
-        records=np.array([[0, 0, 5], [2, 1, 4]]),
-    )
-    given = replace(towers, world=replace(towers, drivers=torch.randn(3, 5, 2)))
+    def made(seed: int) -> Tensors:
+        draw = torch.Generator().manual_seed(seed)
+        targets = torch.randn(3, 5, 3, generator=draw)
+        targets[0, 1] = torch.nan
+        return Tensors(
+            drivers=torch.randn(3, 5, 2, generator=draw),
+            characteristics=torch.zeros(3, 0),
+            targets=targets,
+            weight=torch.rand(3, 5, 3, generator=draw),
+            records=np.array([[0, 0, 5], [2, 1, 4]]),
+        )
+
+    given = replace(made(1), world=made(2))
     worker.write_tensors(tmp_path / "towers.safetensors", given)
     found = worker.read_tensors(tmp_path / "towers.safetensors")
     assert given.world is not None
