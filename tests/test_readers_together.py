@@ -67,3 +67,16 @@ def test_what_is_wrong_is_said_of_its_own_file(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"XX-1aa.*'warm' in row 5") as caught:
         xflux.open_towers(paths)
     assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("progress", [False, True])
+def test_several_at_a_time(
+    workers: int, progress: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = files(tmp_path)
+    expected = xflux.open_towers(paths)
+    monkeypatch.setattr(together, "_SMALL", -1)
+    found = xflux.open_towers(paths, workers=workers, progress=progress)
+    found.attrs["history"] = expected.attrs["history"]
+    xr.testing.assert_identical(found, expected)
