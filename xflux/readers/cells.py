@@ -20,7 +20,7 @@ import pandas as pd
 from xflux.errors import DataError
 from xflux.readers.sources import Source, check_sizes
 
-_SHEETS = (".xlsx", ".xlsm")
+_HEAD = 200  # lines in which the header is looked for
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def read_header(source: Source, start: bytes | None = None) -> Header:
     if start[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError("a spreadsheet of the old .xls kind; save it as .xlsx or .csv")
     encoding = _encoding(start)
-    lines = io.StringIO(start.decode(encoding, errors="replace"), newline=None)
+    text = start.decode(encoding, errors="replace")
+    lines = io.StringIO(text[: _end_of_line(text, _HEAD)], newline=None)
     comments = []
     skip = 0
     for head in lines:
@@ -105,8 +106,7 @@ def read_table(source: Source, header: Header, wanted: Sequence[str]) -> pd.Data
     DataError
         There is no row, or the rows cannot be taken apart.
     """
-    position = {name: i for i, name in reversed(list(enumerate(header.names)))}
-    chosen = sorted({position[name] for name in wanted if name in position})
+    chosen = _positions(header, wanted)
     names = [header.names[i] for i in chosen]
     if header.sheet:
         table = pd.read_excel(source.seekable(), engine="openpyxl", usecols=chosen)
@@ -115,9 +115,9 @@ def read_table(source: Source, header: Header, wanted: Sequence[str]) -> pd.Data
         with source.open() as handle:
             held = handle.read()
         try:
-            table = _parse(held, header, chosen, strict=True)
+            table = _parse(held, header, chosen, skip=header.skip + 1)
         except UnicodeDecodeError:
-            table = _parse(held, header, chosen, strict=False)
+            table = _parse(held, header, chosen, skip=header.skip + 1, errors="replace")
     first = table[names[0]] if names else None
     if (
         first is not None and first.dtype.kind != "i" and first.hasnans
@@ -128,8 +128,26 @@ def read_table(source: Source, header: Header, wanted: Sequence[str]) -> pd.Data
     return table
 
 
-def _parse(held: bytes, header: Header, chosen: Sequence[int], *, strict: bool) -> pd.DataFrame:
-    """Columns of the rows below the header; strict decoding of plain UTF-8 is the fastest."""
+def parse_rows(rows: bytes, header: Header, wanted: Sequence[str]) -> pd.DataFrame:
+    """Read the columns `wanted` of rows that stand alone, without the header.
+
+    Raises
+    ------
+    ValueError
+        They cannot be taken apart or decoded.
+    """
+    return _parse(rows, header, _positions(header, wanted))
+
+
+def _positions(header: Header, wanted: Sequence[str]) -> list[int]:
+    position = {name: i for i, name in reversed(list(enumerate(header.names)))}
+    return sorted({position[name] for name in wanted if name in position})
+
+
+def _parse(
+    held: bytes, header: Header, chosen: Sequence[int], *, skip: int = 0, errors: str = "strict"
+) -> pd.DataFrame:
+    """Some columns of rows; strict decoding of plain UTF-8 is the fastest."""
     return pd.read_csv(
         io.BytesIO(held),
         sep=header.delimiter,
@@ -138,9 +156,9 @@ def _parse(held: bytes, header: Header, chosen: Sequence[int], *, strict: bool) 
         names=[header.names[i] for i in chosen],
         usecols=list(chosen),
         index_col=False,
-        skiprows=header.skip + 1,
+        skiprows=skip,
         encoding="utf-8" if header.encoding == "utf-8-sig" else header.encoding,
-        encoding_errors="strict" if strict else "replace",
+        encoding_errors=errors,
         low_memory=False,
     )
 
@@ -195,6 +213,16 @@ def _without_fills(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Numbers with fills (-9999 and its kin) and infinite ones missing."""
     kept = ((values > -9990.0) | (values < -10000.0)) & (np.abs(values) < np.inf)
     return np.where(kept, values, np.nan)
+
+
+def _end_of_line(text: str, count: int) -> int:
+    """Where so many lines of a text end; its length where it has fewer."""
+    end = -1
+    for _ in range(count):
+        end = text.find("\n", end + 1)
+        if end < 0:
+            return len(text)
+    return end
 
 
 def _sheet_header(source: Source) -> Header:

@@ -26,12 +26,12 @@ def digits(text: str) -> int:
     return len(whole) if whole.isdigit() else 0
 
 
-def parse_stamps(column: pd.Series, name: str) -> pd.DatetimeIndex:
+def parse_stamps(column: pd.Series | npt.NDArray[np.int64], name: str) -> pd.DatetimeIndex:
     """Turn the numbers of a column of time stamps into times.
 
     Parameters
     ----------
-    column : pandas.Series
+    column : pandas.Series or numpy.ndarray
         All of one length: 4, 6, 8, 12 or 14 digits.
     name : str
         The column's name, for messages.
@@ -91,10 +91,11 @@ def _looked_up(whole: npt.NDArray[np.int64], length: int) -> pd.DatetimeIndex | 
     return times[here] if np.array_equal(numbers[here], whole) else None
 
 
-def _whole(column: pd.Series, name: str) -> npt.NDArray[np.int64]:
+def _whole(column: pd.Series | npt.NDArray[np.int64], name: str) -> npt.NDArray[np.int64]:
     """Whole numbers of a column, whether it came as numbers or as text."""
     if column.dtype.kind == "i":
-        return column.to_numpy(np.int64)
+        return np.asarray(column, dtype=np.int64)
+    column = pd.Series(column)
     number = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     if not np.isfinite(number).all():
         row = int(np.flatnonzero(~np.isfinite(number))[0])
