@@ -19,7 +19,8 @@ from xflux import features
 from xflux.cf import metadata, timestep
 from xflux.cf.entities import entity_labels, without_time
 from xflux.cf.schema import Match, Schema
-from xflux.cf.variables import BY_NAME, TARGETS
+from xflux.cf.targets import CARBON, Target
+from xflux.cf.variables import BY_NAME
 from xflux.errors import ModelError, warn
 from xflux.features import Array, Inputs, Mask
 from xflux.prediction import state
@@ -38,12 +39,13 @@ def predict(
     *,
     source: str,
     version: str,
+    targets: tuple[Target, ...] = CARBON,
     members: bool = False,
     device: str = "cpu",
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
-    """Predict GPP, Reco and NEE for every entity and step of a Dataset.
+    """Predict the targets of a model for every entity and step of a Dataset.
 
     Parameters
     ----------
@@ -56,6 +58,8 @@ def predict(
     weights : Members
     source, version : str
         For the result's metadata.
+    targets : tuple of Target
+        What the model predicts: GPP, Reco and NEE unless it was tuned to something else.
     members : bool
         Give every member along ``realization`` in place of mean and spread.
     device : str
@@ -67,8 +71,8 @@ def predict(
     Returns
     -------
     fluxes : xr.Dataset
-        GPP, Reco, NEE and their ``_std`` (g m-2 d-1), with the dims, coordinates and calendar of
-        the drivers; lazy where the drivers are.
+        The targets and their ``_std``, of GPP, Reco and NEE in g m-2 d-1, with the dims,
+        coordinates and calendar of the drivers; lazy where the drivers are.
     state : xr.Dataset or None
 
     Raises
@@ -94,6 +98,7 @@ def predict(
         weights=weights,
         days=timestep.step_days(time, inputs.time_step),
         fraction=timestep.year_fraction(time, inputs.time_step).astype(np.float32),
+        targets=targets,
     )
     if any(array.chunks is not None for array in drivers):
         fluxes, kept = lazy(task, drivers, statics, initial=initial, keep=keep_state)
@@ -305,13 +310,15 @@ def _dress(
     wanted = (("realization",) if plan.members else ()) + tuple(order)
     grid = len(schema.entity_dims) > 1
     variables = {}
+    known = {target.name: target for target in task.targets}
     for name, flux in zip(names, fluxes, strict=True):
         variable = xr.Variable(dims, flux).transpose(*wanted)
-        if name in TARGETS:
+        if name in known:
             spread = f"{name}_std" in names
-            variable.attrs = metadata.flux_attributes(name, grid=grid, spread=spread)
+            variable.attrs = metadata.flux_attributes(known[name], grid=grid, spread=spread)
         else:
-            variable.attrs = metadata.spread_attributes(name.removesuffix("_std"), grid=grid)
+            target = known[name.removesuffix("_std")]
+            variable.attrs = metadata.spread_attributes(target, grid=grid)
         variables[name] = variable
     keep = set(wanted)
     coords = {n: c for n, c in ds.coords.items() if set(map(str, c.dims)) <= keep}
@@ -333,6 +340,7 @@ def _dress(
         source=source,
         model=task.weights.sha256,
         version=version,
+        targets=task.targets,
         converted=[_converted(m) for m in plan.drivers if m.conversion != (1.0, 0.0, False)],
     )
     return metadata.ready_to_write(out)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from xflux.cf.metadata import COMMENT, CONVENTIONS, ready_to_write
+from xflux.cf.metadata import CONVENTIONS, ready_to_write
+from xflux.cf.targets import COMMENT
 from xflux.cf.variables import BY_NAME
 from xflux.readers.merge import Tower
 from xflux.readers.records import DRIVERS, FILLED, FLUXES, QUALITY, Array, Choices
