@@ -41,9 +41,10 @@ from cross_validation import load
 
 import xflux
 from xflux.cf.schema import resolve
+from xflux.cf.targets import CARBON, mixing
 from xflux.model import FluxModel
 from xflux.skill.evaluation import observations
-from xflux.training.finetuning import MIX, head_spread, scale_spread
+from xflux.training.finetuning import head_spread, scale_spread
 from xflux.training.headwise import Change, Heads, tune_heads
 from xflux.training.labels import (
     assembled,
@@ -55,6 +56,7 @@ from xflux.training.labels import (
 from xflux.training.prior import PRIORS, Prior
 from xflux.training.towers import read_towers
 
+MIX = mixing(CARBON)
 COUNTS = (7, 30, 90, 365)
 FLUXES = ["GPP", "Reco", "NEE"]
 SCORED = 180
@@ -290,8 +292,8 @@ def regional(towers: list[Tower], priors: dict[int, Prior], seed: int) -> pd.Dat
         tuned = tune_heads(
             tower.heads,
             evidence,
-            spread=Change(*(np.sqrt(prior.shared) * part for part in whole)),
-            own=Change(*(np.sqrt(1 - prior.shared) * part for part in whole)),
+            spread=whole.times(np.sqrt(prior.shared)),
+            own=whole.times(np.sqrt(1 - prior.shared)),
         )
         every = np.arange(len(tower.day))
         after, before = (rmse(p, tower.labels) for p in (tower.fluxes(tuned, every), tower.base))

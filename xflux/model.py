@@ -20,6 +20,7 @@ import xarray as xr
 from xflux import features
 from xflux.cf.derived import DERIVED
 from xflux.cf.schema import Schema
+from xflux.cf.targets import CARBON, Target, outputs_of, sound
 from xflux.cf.variables import BY_NAME
 from xflux.errors import ModelFileError
 from xflux.features import Characteristic, Inputs
@@ -39,7 +40,7 @@ _WRONG = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FluxModel:
-    """An ensemble that predicts GPP, Reco and NEE.
+    """An ensemble that predicts GPP, Reco and NEE, or what it was tuned to.
 
     Attributes
     ----------
@@ -51,12 +52,15 @@ class FluxModel:
         Weights of all members.
     card : dict
         What is known about the model: towers, period, scores, licence, where not to use it.
+    targets : tuple of Target
+        What it predicts.
     """
 
     inputs: Inputs
     settings: Settings
     members: Members
     card: dict[str, Any]
+    targets: tuple[Target, ...] = CARBON
 
     @property
     def time_step(self) -> str:
@@ -98,6 +102,7 @@ class FluxModel:
             self.members,
             source=self.source,
             version=_version(),
+            targets=self.targets,
             members=members,
             device=device,
             precision=precision,
@@ -173,6 +178,7 @@ def _summary(model: FluxModel) -> list[tuple[str, str]]:
         ("method", f"{model.settings.method}, {model.settings.members} members of "
                    f"{model.settings.hidden} hidden units"),
         ("time step", inputs.time_step),
+        ("predicts", ", ".join(f"{t.name} [{t.units}]" for t in model.targets)),
         ("needs", shown(inputs.required)),
         ("uses", shown(inputs.optional) or "nothing more"),
         ("characteristics", ", ".join(c.label for c in inputs.characteristics) or "none"),
@@ -296,12 +302,15 @@ def _hash(data: bytes) -> str:
 
 
 def _to_json(model: FluxModel) -> dict[str, Any]:
-    return {
+    about = {
         "format_version": FORMAT_VERSION,
         "inputs": dataclasses.asdict(model.inputs),
         "settings": dataclasses.asdict(model.settings),
         "card": model.card,
     }
+    if model.targets != CARBON:
+        about["targets"] = [dataclasses.asdict(target) for target in model.targets]
+    return about
 
 
 def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
@@ -324,7 +333,15 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
         if name in NAMES
     }
     settings = Settings(**known)
-    model = FluxModel(inputs=inputs, settings=settings, members=members, card=dict(about["card"]))
+    model = FluxModel(
+        inputs=inputs,
+        settings=settings,
+        members=members,
+        card=dict(about["card"]),
+        targets=tuple(Target(**item) for item in about["targets"])
+        if "targets" in about
+        else CARBON,
+    )
     _check_shapes(model)
     return model
 
@@ -347,6 +364,8 @@ def _check_shapes(model: FluxModel) -> None:
         or not all(0 < scale < np.inf for scale in inputs.scale)
     ):
         raise ModelFileError("the model's normalisation does not fit its inputs")
+    if not sound(model.targets):
+        raise ModelFileError("the model's targets are not those of a model")
     if not inputs.required or not set(inputs.required) <= set(inputs.drivers):
         raise ModelFileError("the model needs drivers that are not among its drivers")
     if model.settings.members != len(model.weights):
@@ -374,7 +393,7 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
             f"are not of {hidden} hidden units, as it says"
         )
     with torch.device("meta"):
-        member = build_network(inputs, model.settings)
+        member = build_network(inputs, model.settings, outputs=outputs_of(model.targets))
     expected = {name: tuple(tensor.shape) for name, tensor in member.state_dict().items()}
     found = {name: values.shape for name, values in weights.items()}
     if found != expected or any(values.dtype != np.float32 for values in weights.values()):

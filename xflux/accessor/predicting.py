@@ -230,6 +230,7 @@ class Predicting(Understanding):
             model.members,
             source=model.source,
             version=__version__,
+            targets=model.targets,
             members=members,
             device=device,
             precision=precision,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xflux.accessor.understanding import Understanding, trained
@@ -19,6 +19,8 @@ class Transferring(Understanding):
         model: FluxModel,
         *,
         what: str = "auto",
+        target: str | None = None,
+        targets: Sequence[str] | None = None,
         qc: float = 0.5,
         name: str | None = None,
         variables: Mapping[str, str] | None = None,
@@ -38,7 +40,13 @@ class Transferring(Understanding):
             Stays as it is. Its inputs, normalisation and characteristics are kept.
         what : str
             ``"scale"``: one factor a flux. ``"head"``: the last layer of every member, in closed
-            form. ``"auto"``: ``"head"``, which was the best with any number of labels.
+            form. ``"adapter"``: also the biases of the first layers, as a characteristic of its
+            own would. ``"all"``: every weight, pulled to where it was. ``"auto"``: ``"head"``,
+            which was as good as anything with any number of labels, and is much faster.
+        target, targets : str or sequence of str, optional
+            Other variables to learn in place of GPP, Reco and NEE, by their names in the Dataset:
+            the heads begin anew, all else of the model is kept. Units and attributes of the
+            prediction are those of the labels.
         qc : float
             Steps whose NEE_QC is below this are not used.
         name : str, optional
@@ -73,10 +81,25 @@ class Transferring(Understanding):
         >>> local = few.flux.finetune(xflux.load_model("daily"))
         >>> local.card["finetuned"]["what"]
         'head'
+        >>> towers["LE"] = (20 * towers.GPP).assign_attrs(units="W m-2")
+        >>> towers.flux.predict(towers.flux.finetune(local, target="LE")).LE.attrs["units"]
+        'W m-2'
         """
+        from xflux.cf.variables import BY_NAME
         from xflux.training.finetuning import finetune_model
 
-        schema = self.schema(variables=variables, units=units, assume_units=assume_units)
+        new = targets if target is None else (target, *(targets or ()))
+        named = {name: name for name in new or () if name in self._ds and name not in BY_NAME}
+        schema = self.schema(
+            variables={**named, **(variables or {})}, units=units, assume_units=assume_units
+        )
         return finetune_model(
-            self._ds, schema, trained(model), what=what, qc=qc, name=name, settings=settings
+            self._ds,
+            schema,
+            trained(model),
+            what=what,
+            targets=new,
+            qc=qc,
+            name=name,
+            settings=settings,
         )

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xflux.cf.variables import BY_NAME, TARGETS
+from xflux.cf.targets import CARBON, COMMENT, Target
+from xflux.cf.variables import BY_NAME
 
 CONVENTIONS = "CF-1.11"
 
@@ -24,12 +25,6 @@ TIME_UNITS = "days since 1970-01-01"
 
 STEP_WORDS = {"daily": "day", "monthly": "month", "weekly": "week"}
 """What one time step is called."""
-
-COMMENT = {
-    "GPP": "mass of carbon; positive is uptake by the ecosystem",
-    "Reco": "mass of carbon; positive is release to the atmosphere; autotrophic and heterotrophic",
-    "NEE": "mass of carbon; Reco - GPP, positive is release to the atmosphere",
-}
 
 
 def variable_attributes(name: str, step: str, time: str = "time") -> dict[str, str]:
@@ -83,13 +78,14 @@ def time_attributes(step: str, clock: str) -> dict[str, str]:
     }
 
 
-def flux_attributes(name: str, *, grid: bool, spread: bool, time: str = "time") -> dict[str, str]:
+def flux_attributes(
+    target: Target, *, grid: bool, spread: bool, time: str = "time"
+) -> dict[str, str]:
     """Attributes of a predicted flux.
 
     Parameters
     ----------
-    name : str
-        ``"GPP"``, ``"Reco"`` or ``"NEE"``.
+    target : Target
     grid : bool
         Cells rather than towers: the value is a mean over the land of the cell.
     spread : bool
@@ -99,26 +95,25 @@ def flux_attributes(name: str, *, grid: bool, spread: bool, time: str = "time") 
 
     Examples
     --------
-    >>> flux_attributes("Reco", grid=False, spread=True)["ancillary_variables"]
+    >>> flux_attributes(CARBON[1], grid=False, spread=True)["ancillary_variables"]
     'Reco_std'
     """
-    row = BY_NAME[name]
-    attributes = {"long_name": row.long_name, "units": row.units}
-    if row.standard_name:
-        attributes["standard_name"] = row.standard_name
+    attributes = {"long_name": target.long_name, "units": target.units}
+    if target.standard_name:
+        attributes["standard_name"] = target.standard_name
     attributes["cell_methods"] = _methods(grid, time)
-    attributes["comment"] = COMMENT[name]
+    if target.comment:
+        attributes["comment"] = target.comment
     if spread:
-        attributes["ancillary_variables"] = f"{name}_std"
+        attributes["ancillary_variables"] = f"{target.name}_std"
     return attributes
 
 
-def spread_attributes(name: str, *, grid: bool, time: str = "time") -> dict[str, str]:
+def spread_attributes(target: Target, *, grid: bool, time: str = "time") -> dict[str, str]:
     """Attributes of the spread of the members around a flux."""
-    row = BY_NAME[name]
     return {
-        "long_name": f"standard deviation of {row.long_name.split(',')[0]} over the members",
-        "units": row.units,
+        "long_name": f"standard deviation of {target.long_name.split(',')[0]} over the members",
+        "units": target.units,
         "cell_methods": _methods(grid, time),
         "comment": "spread of the members of the ensemble; not a full uncertainty",
     }
@@ -151,6 +146,7 @@ def dataset_attributes(
     model: str,
     version: str,
     converted: Sequence[str] = (),
+    targets: Sequence[Target] = CARBON,
 ) -> dict[str, Any]:
     """Attributes of the whole prediction; of the input's only history and feature type stay.
 
@@ -163,7 +159,7 @@ def dataset_attributes(
     earlier = str(inherited.get("history", "")).strip()
     attributes: dict[str, Any] = {
         "Conventions": CONVENTIONS,
-        "title": "Carbon fluxes between land and atmosphere, predicted from drivers",
+        "title": f"{_what(targets)}, predicted from drivers",
         "source": source,
         "history": f"{earlier}\n{line}" if earlier else line,
         "references": "Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735",
@@ -222,8 +218,15 @@ def _is_time(variable: xr.Variable) -> bool:
     return hasattr(np.ravel(variable.values)[0], "calendar")
 
 
-def output_names(members: bool, spread: bool) -> tuple[str, ...]:
+def _what(targets: Sequence[Target]) -> str:
+    if tuple(targets) == CARBON:
+        return "Carbon fluxes between land and atmosphere"
+    return ", ".join(target.long_name for target in targets)
+
+
+def output_names(
+    members: bool, spread: bool, targets: Sequence[Target] = CARBON
+) -> tuple[str, ...]:
     """Names of the predicted variables, in their order."""
-    if members or not spread:
-        return TARGETS
-    return (*TARGETS, *(f"{name}_std" for name in TARGETS))
+    names = tuple(target.name for target in targets)
+    return names if members or not spread else (*names, *(f"{name}_std" for name in names))

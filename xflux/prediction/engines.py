@@ -153,7 +153,8 @@ def build(
     if any(not np.array_equal(member["running.spans"], spans) for member in weights):
         raise ModelError("the members take running means over different spans: train anew")
     choice = choose(device, precision)
-    if choice.name == "fused":
+    outputs = len(weights[0]["recurrent.heads.bias"])
+    if choice.name == "fused" and outputs == 2:  # compiled code has two heads a network
         from xflux.prediction import fused
 
         return fused.Engine(weights, drivers=width, lanes=choice.lanes)

@@ -77,12 +77,13 @@ def unpack(members: Members) -> list[dict[str, npt.NDArray[np.generic]]]:
 
 
 class Sizes(NamedTuple):
-    """Sizes of a memory: members, hidden units, spans, and drivers that are averaged."""
+    """Sizes of an ensemble: members, hidden units, spans, drivers that are averaged, outputs."""
 
     members: int
     hidden: int
     spans: int
     averaged: int
+    outputs: int = 2
 
 
 @functools.lru_cache(maxsize=8)
@@ -93,7 +94,8 @@ def sizes_of(members: Members) -> Sizes:
     spans = len(first["running.spans"])
     joined = first["recurrent.lstm.weight_ih_l0"].shape[1]
     averaged = (first["direct.first.weight"].shape[1] - joined) // spans
-    return Sizes(len(found), first["recurrent.heads.weight"].shape[1], spans, averaged)
+    outputs, hidden = first["recurrent.heads.weight"].shape
+    return Sizes(len(found), hidden, spans, averaged, outputs)
 
 
 class Memory(NamedTuple):
@@ -190,7 +192,7 @@ def run(
     Returns
     -------
     fluxes : numpy.ndarray
-        Shape (M, C, T, 2): GPP and Reco, g m-2 d-1; NaN where ``block.usable`` is false.
+        Shape (M, C, T, outputs): GPP and Reco, g m-2 d-1; NaN where ``block.usable`` is false.
     memory : Memory or None
         Zero for a series whose last step is not usable.
     """
@@ -200,7 +202,8 @@ def run(
 
     count, steps, width = block.drivers.shape
     sizes = sizes_of(members)
-    fluxes = np.full((sizes.members, count, steps, 2), np.nan, dtype=np.float32)
+    shape = (sizes.members, count, steps, sizes.outputs)
+    fluxes = np.full(shape, np.nan, dtype=np.float32)
     kept = empty_memory(sizes, count) if keep else None
     found = stretches(block.usable)
     if not len(found):

@@ -17,6 +17,7 @@ import xarray as xr
 
 from xflux.cf.entities import entity_labels
 from xflux.cf.schema import Schema
+from xflux.cf.targets import CARBON, Target
 from xflux.features import Array, Inputs
 from xflux.prediction.absent import warn_absent
 from xflux.prediction.blocks import Task, cells_at_once, predict_block
@@ -34,25 +35,26 @@ def predict(
     *,
     source: str,
     version: str,
+    targets: tuple[Target, ...] = CARBON,
     members: bool = False,
     device: str = "cpu",
     precision: str = "float32",
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
-    """Predict GPP, Reco and NEE for every entity and step of a Dataset.
+    """Predict the targets of a model for every entity and step of a Dataset.
 
     Parameters
     ----------
-    ds, schema, inputs, weights, source, version, members, device, precision, initial_state,
-    keep_state
+    ds, schema, inputs, weights, source, version, targets, members, device, precision,
+    initial_state, keep_state
         As `prepare` takes them.
 
     Returns
     -------
     fluxes : xr.Dataset
-        GPP, Reco, NEE and their ``_std`` (g m-2 d-1), with the dims, coordinates and calendar of
-        the drivers; lazy where the drivers are.
+        The targets and their ``_std``, of GPP, Reco and NEE in g m-2 d-1, with the dims,
+        coordinates and calendar of the drivers; lazy where the drivers are.
     state : xr.Dataset or None
 
     Raises
@@ -66,6 +68,7 @@ def predict(
         weights,
         source=source,
         version=version,
+        targets=targets,
         members=members,
         device=device,
         precision=precision,

@@ -16,7 +16,8 @@ from xflux import features
 from xflux.cf import metadata, timestep
 from xflux.cf.entities import without_time
 from xflux.cf.schema import Match, Schema
-from xflux.cf.variables import BY_NAME, TARGETS
+from xflux.cf.targets import CARBON, Target
+from xflux.cf.variables import BY_NAME
 from xflux.errors import ModelError, warn
 from xflux.features import Inputs
 from xflux.prediction import engines, state
@@ -86,6 +87,7 @@ def prepare(
     *,
     source: str,
     version: str,
+    targets: tuple[Target, ...] = CARBON,
     members: bool = False,
     device: str = "cpu",
     precision: str = "float32",
@@ -105,6 +107,8 @@ def prepare(
     weights : Members
     source, version : str
         For the result's metadata.
+    targets : tuple of Target
+        What the model predicts: GPP, Reco and NEE unless it was tuned to something else.
     members : bool
         Give every member along ``realization`` in place of mean and spread.
     device, precision : str
@@ -137,6 +141,7 @@ def prepare(
         weights=weights,
         days=timestep.step_days(time, inputs.time_step),
         fraction=timestep.year_fraction(time, inputs.time_step).astype(np.float32),
+        targets=targets,
     )
     return Run(
         ds=ds,
@@ -242,14 +247,17 @@ def _dress(run: Run, fluxes: Sequence[Any]) -> xr.Dataset:
     mapping = first.attrs.get("grid_mapping", first.encoding.get("grid_mapping"))
     kept = metadata.companions(ds, [first])
     variables = {}
+    known = {target.name: target for target in task.targets}
     for name, flux in zip(names, fluxes, strict=True):
         variable = xr.Variable(dims, flux).transpose(*wanted)
-        if name in TARGETS:
+        if name in known:
             spread = f"{name}_std" in names
-            variable.attrs = metadata.flux_attributes(name, grid=grid, spread=spread, time=time)
+            variable.attrs = metadata.flux_attributes(
+                known[name], grid=grid, spread=spread, time=time
+            )
         else:
-            of = name.removesuffix("_std")
-            variable.attrs = metadata.spread_attributes(of, grid=grid, time=time)
+            target = known[name.removesuffix("_std")]
+            variable.attrs = metadata.spread_attributes(target, grid=grid, time=time)
         if mapping in kept:
             variable.attrs["grid_mapping"] = mapping
         variables[name] = variable
@@ -274,6 +282,7 @@ def _dress(run: Run, fluxes: Sequence[Any]) -> xr.Dataset:
         source=run.source,
         model=task.weights.sha256,
         version=run.version,
+        targets=task.targets,
         converted=[_converted(m) for m in plan.drivers if m.conversion != (1.0, 0.0, False)],
     )
     return metadata.ready_to_write(out)

@@ -200,7 +200,7 @@ def _about(run: Run, job: Job, template: xr.Dataset) -> dict[str, str]:
                 )
             ]
         ),
-        "settings": str((plan.members, plan.precision, job.keep, begins)),
+        "settings": str((plan.members, plan.precision, job.keep, begins, run.task.targets)),
         "chunks": str(job.cut),
         "version of xflux": run.version,
     }

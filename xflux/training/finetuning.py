@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xflux.cf.schema import Schema
-from xflux.cf.variables import TARGETS
+from xflux.cf.targets import CARBON, Target, mixing
 from xflux.errors import DataError, ModelError
 from xflux.model import FluxModel
+from xflux.networks import Member
 from xflux.prediction import ensemble
-from xflux.training.headwise import Change, Evidence, Heads, Numbers, tune_heads
+from xflux.training.gradual import courses, tune_weights
+from xflux.training.headwise import Change, Evidence, Heads, covariances, tune_heads
 from xflux.training.labels import build_members, gather, read_heads, write_heads
+from xflux.training.newtargets import check_names, describe_targets, fresh_heads
 from xflux.training.prior import PRIORS, Prior
 from xflux.training.towers import Towers, read_towers
 
-WHAT = ("auto", "scale", "head")
+WHAT = ("auto", "scale", "head", "adapter", "all")
 """What can be tuned."""
-
-MIX: Numbers = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 1.0]])
-"""GPP, Reco and NEE as sums of the two outputs."""
 
 
 def finetune_model(
@@ -33,6 +33,7 @@ def finetune_model(
     model: FluxModel,
     *,
     what: str = "auto",
+    targets: Sequence[str] | None = None,
     qc: float = 0.5,
     name: str | None = None,
     settings: Mapping[str, float] | None = None,
@@ -42,13 +43,15 @@ def finetune_model(
     Parameters
     ----------
     ds : xr.Dataset
-        Drivers, characteristics and at least one of GPP, Reco, NEE; labels may be few.
+        Drivers, characteristics and labels, which may be few.
     schema : Schema
-        What was understood of it.
+        What was understood of it, with ``targets`` among its variables.
     model : FluxModel
         Stays as it is.
     what : str
-        ``"auto"``, ``"scale"`` or ``"head"``.
+        ``"auto"`` (the heads), ``"scale"``, ``"head"``, ``"adapter"`` or ``"all"``.
+    targets : sequence of str, optional
+        Variables that get heads of their own, in place of GPP, Reco and NEE.
     qc : float
         Steps whose NEE_QC is below this are not used.
     name : str, optional
@@ -65,28 +68,79 @@ def finetune_model(
     ------
     SchemaError, DataError, ModelError
     """
-    if what not in WHAT:
-        raise ModelError(f"what={what!r} is unknown; it is one of {', '.join(map(repr, WHAT))}")
     chosen = "head" if what == "auto" else what
+    _check(model, what, targets)
+    if targets is not None:
+        check_names(ds, schema, targets)
     prior = PRIORS[model.time_step].changed(settings)
-    towers = _read(ds, schema, model, qc)
-    members, heads = build_members(model.weights), read_heads(model.weights)
-    evidence = list(gather(members, heads, towers, model.inputs, MIX, prior))
+    towers = _read(ds, schema, model, qc, targets)
+    to = _beginning(ds, model, towers, targets)
+    mix = mixing(to.targets)
+    evidence = list(gather(to.members, to.heads, towers, model.inputs, mix, prior))
     if not evidence:
         raise DataError(
             "no label is at a step that the model can predict: drivers are missing there, or a gap "
-            "of them ends less than "
+            "of them ended less than "
             f"{ {'daily': '30 days', 'monthly': '3 months'}[model.time_step] } before it"
         )
-    tuned = tune_heads(heads, evidence, **_spreads(heads, prior, chosen, len(evidence)))
+    spread, own = _spreads(to, prior, chosen, len(evidence))
+    tuned = tune_heads(to.heads, evidence, spread=spread, own=own)
+    weights = write_heads(model.weights, tuned)
+    if chosen in ("adapter", "all"):
+        members = build_members(weights)
+        given = courses(towers, model.inputs, evidence, covariances(tuned, evidence, own))
+        tune_weights(members, to.heads, given, what=chosen, spread=spread, prior=prior)
+        weights = [
+            {key: tensor.numpy() for key, tensor in member.state_dict().items()}
+            for member in members
+        ]
     return replace(
         model,
-        members=ensemble.pack(write_heads(model.weights, tuned)),
-        card=_card(model, towers, evidence, chosen, name, _period(ds, schema, towers)),
+        members=ensemble.pack(weights),
+        card=_card(model, towers, to.targets, evidence, chosen, name, _period(ds, schema, towers)),
+        targets=to.targets,
     )
 
 
-def _read(ds: xr.Dataset, schema: Schema, model: FluxModel, qc: float) -> Towers:
+@dataclass(frozen=True, kw_only=True)
+class _Beginning:
+    """What is tuned: networks, heads, and whether these are new."""
+
+    members: list[Member]
+    heads: Heads
+    targets: tuple[Target, ...]
+    fresh: bool
+
+
+def _beginning(
+    ds: xr.Dataset, model: FluxModel, towers: Towers, targets: Sequence[str] | None
+) -> _Beginning:
+    members, heads = build_members(model.weights), read_heads(model.weights)
+    if targets is None:
+        return _Beginning(members=members, heads=heads, targets=model.targets, fresh=False)
+    described = describe_targets(ds, towers, targets)
+    new = fresh_heads(heads, towers, described)
+    return _Beginning(members=members, heads=new, targets=described, fresh=True)
+
+
+def _check(model: FluxModel, what: str, targets: Sequence[str] | None) -> None:
+    if what not in WHAT:
+        raise ModelError(f"what={what!r} is unknown; it is one of {', '.join(map(repr, WHAT))}")
+    if targets is None and model.targets != CARBON:
+        raise ModelError(
+            f"the model predicts {', '.join(t.name for t in model.targets)}: name what the labels "
+            f"are, targets={[t.name for t in model.targets]}"
+        )
+    if targets is not None and what == "scale":
+        raise ModelError(
+            'new targets have no scale yet: what="head", or leave what out, for targets='
+            f"{list(targets)}"
+        )
+
+
+def _read(
+    ds: xr.Dataset, schema: Schema, model: FluxModel, qc: float, targets: Sequence[str] | None
+) -> Towers:
     """The towers as the model takes them; what it needs and does not get is an error."""
     inputs = model.inputs
     if schema.time_step is not None and schema.time_step != model.time_step:
@@ -95,27 +149,35 @@ def _read(ds: xr.Dataset, schema: Schema, model: FluxModel, qc: float) -> Towers
             f"{model.time_step} data, or tune another model"
         )
     given = [n for n in inputs.drivers if n in (*schema.drivers, *schema.problems)]
-    needed = dict.fromkeys((*inputs.required, *given))
     known = [
         c.name
         for c in inputs.characteristics
         if not c.classes or c.name in schema.matches or c.name in schema.problems
     ]
-    return read_towers(ds, schema, drivers=tuple(needed), characteristics=known, qc=qc, few=True)
+    return read_towers(
+        ds,
+        schema,
+        drivers=tuple(dict.fromkeys((*inputs.required, *given))),
+        characteristics=known,
+        qc=qc,
+        few=True,
+        targets=targets,
+    )
 
 
-def _spreads(heads: Heads, prior: Prior, what: str, entities: int) -> dict[str, Any]:
+def _spreads(
+    to: _Beginning, prior: Prior, what: str, entities: int
+) -> tuple[Change, Change | None]:
     """Spread of what entities share, and of what each has for itself.
 
     One entity keeps all that its labels say; of several, what they do not share is put aside.
     """
-    whole = head_spread(heads, prior) if what == "head" else scale_spread(heads, prior)
+    whole = scale_spread(to.heads, prior) if what == "scale" else head_spread(to.heads, prior)
+    wide = prior.fresh**2 if to.fresh else 1.0
     if entities == 1:
-        return {"spread": whole, "own": None}
-    return {
-        "spread": Change(*(np.sqrt(prior.shared) * part for part in whole)),
-        "own": Change(*(np.sqrt(1.0 - prior.shared) * part for part in whole)),
-    }
+        return whole.times(np.sqrt(wide)), None
+    own = whole.times(np.sqrt(1.0 - prior.shared))
+    return whole.times(np.sqrt(wide if to.fresh else prior.shared)), own
 
 
 def head_spread(heads: Heads, prior: Prior) -> Change:
@@ -135,7 +197,8 @@ def scale_spread(heads: Heads, prior: Prior) -> Change:
 def _card(
     model: FluxModel,
     towers: Towers,
-    evidence: list[Evidence],
+    targets: Sequence[Target],
+    evidence: Sequence[Evidence],
     what: str,
     name: str | None,
     period: list[str],
@@ -154,8 +217,8 @@ def _card(
             "entities": list(towers.labels[:2000]),
             "entities_count": len(towers.labels),
             "labels": {
-                target: int(np.isfinite(towers.targets[..., j]).sum())
-                for j, target in enumerate(TARGETS)
+                target.name: int(np.isfinite(towers.targets[..., j]).sum())
+                for j, target in enumerate(targets)
             },
             "steps_used": sum(len(part.seen) for part in evidence),
             "period": period,

@@ -104,6 +104,10 @@ class Change(NamedTuple):
         turned = self.weights.transpose(1, 0, 2).reshape(len(self.log_scale), -1)
         return np.concatenate([self.log_scale[:, None], turned], axis=1).ravel()
 
+    def times(self, factor: float) -> Change:
+        """A change that is some times as large."""
+        return Change(factor * self.log_scale, factor * self.weights)
+
     def like(self, vector: Numbers) -> Change:
         """A vector in the form of this change."""
         members, outputs, seen = self.weights.shape
@@ -198,6 +202,15 @@ def ridge(design: Numbers, target: Numbers) -> Numbers:
         return np.asarray(design.T @ solve(gram, target, assume_a="pos"))
     gram = design.T @ design + np.eye(columns)
     return np.asarray(solve(gram, design.T @ target, assume_a="pos"))
+
+
+def covariances(heads: Heads, evidence: Sequence[Evidence], own: Change | None) -> list[Numbers]:
+    """Covariance of each entity's labels (r, r): misfit, and what the entity has for itself."""
+    if own is None:
+        return [part.misfit for part in evidence]
+    tuned = own.flat() > 0
+    private = [_linear(heads, part, tuned)[0] * own.flat()[tuned] for part in evidence]
+    return [part.misfit + p @ p.T for part, p in zip(evidence, private, strict=True)]
 
 
 def misfit_covariance(

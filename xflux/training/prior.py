@@ -36,6 +36,8 @@ class Prior:
     noise, memory : float
         Misfit is remembered for some ``memory`` steps (exponentially); noise of ``noise`` times its
         variance comes on top at every step.
+    fresh : float
+        Heads of a new target, which begin with no weights at all, may go this many times as far.
     shared : float
         Share of a place's departure from the model that it has in common with others of its region.
     """
@@ -51,6 +53,7 @@ class Prior:
     share: float = 0.3
     noise: float = 2.0
     memory: float = 13.0
+    fresh: float = 3.0
     shared: float = 0.3
 
     def __post_init__(self) -> None:

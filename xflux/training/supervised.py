@@ -95,7 +95,7 @@ def target_spread(tensors: Tensors) -> Tensor:
     return torch.tensor(kept, device=tensors.drivers.device)
 
 
-def build_network(inputs: Inputs, settings: Settings) -> Member:
+def build_network(inputs: Inputs, settings: Settings, *, outputs: int = 2) -> Member:
     """An untrained member."""
     if settings.physics is not None:
         return build(
@@ -111,6 +111,7 @@ def build_network(inputs: Inputs, settings: Settings) -> Member:
         inputs.characteristic_width,
         settings.hidden,
         spans=SPANS[inputs.time_step],
+        outputs=outputs,
         dropout=settings.dropout,
     )
 

@@ -38,7 +38,8 @@ class Towers:
     characteristics : dict of str to numpy.ndarray
         Shape (N,) each: those that the model is to see.
     targets : numpy.ndarray
-        Shape (N, T, 3): GPP, Reco, NEE in g m-2 d-1, NaN where missing or of poor quality.
+        Shape (N, T, 3): GPP, Reco, NEE in g m-2 d-1, NaN where missing or of poor quality; or
+        (N, T, targets) of other ones, in their own units.
     latitude, longitude : numpy.ndarray
         Shape (N,), NaN where unknown.
     year_fraction : numpy.ndarray
@@ -83,6 +84,7 @@ def read_towers(
     characteristics: Sequence[str] | None = None,
     qc: float = 0.5,
     few: bool = False,
+    targets: Sequence[str] | None = None,
 ) -> Towers:
     """Load a Dataset for training, check its values, and drop towers without labels.
 
@@ -100,6 +102,8 @@ def read_towers(
         Steps whose NEE_QC is below this are not used.
     few : bool
         Take any number of labels: they are to tune a model that has learned already.
+    targets : sequence of str, optional
+        Targets in place of GPP, Reco and NEE, in their own units; NEE_QC does not concern them.
 
     Returns
     -------
@@ -116,7 +120,7 @@ def read_towers(
         raise ModelError(f"qc={qc:g} is no share of good steps: give one from 0 to 1, qc=0.5")
     wanted = tuple(drivers) if drivers is not None else schema.drivers
     described = _characteristics(schema, characteristics)
-    fluxes = [name for name in TARGETS if name in schema.matches]
+    fluxes = [name for name in targets or TARGETS if name in schema.matches]
     disputed = schema.disputed((*(DRIVERS if drivers is None else ()), *TARGETS, "NEE_QC"))
     schema.require((*COMPULSORY, *wanted, *described, *fluxes, *disputed, "lat"), task="training")
     if not fluxes:
@@ -139,7 +143,7 @@ def read_towers(
         time_step=schema.time_step,
         drivers={name: values[name] for name in wanted},
         characteristics={name: statics[name] for name in described},
-        targets=_targets(values, qc),
+        targets=_targets(values, qc) if targets is None else stacked(values, targets),
         latitude=np.asarray(statics["lat"], dtype=np.float32),
         longitude=np.asarray(longitude, dtype=np.float32),
         year_fraction=timestep.year_fraction(time, schema.time_step).astype(np.float32),
@@ -256,6 +260,11 @@ def in_unit(
         number = number / days
     number[~np.isfinite(number)] = np.nan
     return np.asarray(number)
+
+
+def stacked(values: Mapping[str, Array], names: Sequence[str]) -> Array:
+    """Targets as they are, shape (N, T, targets)."""
+    return np.stack([values[name] for name in names], axis=-1)
 
 
 def _targets(values: Mapping[str, Array], qc: float) -> Array:
