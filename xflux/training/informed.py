@@ -1,4 +1,4 @@
-"""How domain knowledge enters a training: it begins at the law, and is asked about any weather.
+"""How knowledge enters a training: it begins at a law, and is asked about any weather.
 
 The terms of `xflux.training.terms` are evaluated on *world batches*: random windows of drivers, of
 the towers whether labelled or not, and of a world that has no labels at all.
@@ -75,6 +75,9 @@ def begin_at_law(network: PhysicsMember, tensors: Tensors, spread: Tensor) -> No
         search.step(closure)
     search.zero_grad(set_to_none=True)
     with torch.no_grad():
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in free):
+            for parameter, value in zip(free, start, strict=True):
+                parameter.copy_(value)
         network.spread.copy_(_best(law.factors(weather).double(), target, weight) / HALF)
 
 

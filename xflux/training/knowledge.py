@@ -62,7 +62,7 @@ class Physics:
     light_cap: float = 0.1
     zero: float = 0.1
     temperature: float = 0.1
-    law: float = 0.0
+    law: float = 1.0
     eps_max: float = 3.0
     world_batch: int = 8
     ramp: float = 0.25

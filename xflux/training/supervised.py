@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xflux import features
-from xflux.errors import TrainingDiverged
+from xflux.errors import DataError, TrainingDiverged
 from xflux.features import Array, Inputs, Mask
 from xflux.networks import Member, Steps, pick
 from xflux.physics import PhysicsMember, build
@@ -120,6 +120,11 @@ def knowledge(tensors: Tensors, inputs: Inputs, settings: Settings, spread: Tens
     """The terms that ``ct-lstm-physics`` adds to the loss."""
     assert settings.physics is not None
     sources = (tensors,) if tensors.world is None else (tensors, tensors.world)
+    if any(np.ptp(source.records[:, 1:], axis=1).max(initial=0) < 2 for source in sources):
+        raise DataError(
+            "no entity has drivers at two successive steps: fill their gaps first, "
+            'ds = ds.interpolate_na("time", limit=3)'
+        )
     return Known(
         physics=settings.physics, inputs=inputs, settings=settings, sources=sources, spread=spread
     )
@@ -193,7 +198,8 @@ def train_member(
     network.spread.copy_(spread[:2])
     known = None
     if isinstance(network, PhysicsMember):
-        begin_at_law(network, tensors, spread)
+        with private_randomness((settings.seed, member)):
+            begin_at_law(network, tensors, spread)
         known = knowledge(tensors, inputs, settings, spread)
     optimiser = torch.optim.AdamW(
         parameter_groups(network, settings),
