@@ -143,7 +143,7 @@ def read_towers(
         time_step=schema.time_step,
         drivers={name: values[name] for name in wanted},
         characteristics={name: statics[name] for name in described},
-        targets=_targets(values, qc) if targets is None else stacked(values, targets),
+        targets=_targets(values, qc, targets),
         latitude=np.asarray(statics["lat"], dtype=np.float32),
         longitude=np.asarray(longitude, dtype=np.float32),
         year_fraction=timestep.year_fraction(time, schema.time_step).astype(np.float32),
@@ -262,13 +262,10 @@ def in_unit(
     return np.asarray(number)
 
 
-def stacked(values: Mapping[str, Array], names: Sequence[str]) -> Array:
-    """Targets as they are, shape (N, T, targets)."""
-    return np.stack([values[name] for name in names], axis=-1)
-
-
-def _targets(values: Mapping[str, Array], qc: float) -> Array:
-    """GPP, Reco and NEE, shape (N, T, 3); the third from the other two where it is not there."""
+def _targets(values: Mapping[str, Array], qc: float, other: Sequence[str] | None = None) -> Array:
+    """GPP, Reco and NEE, (N, T, 3), the third from the other two; or other targets as they are."""
+    if other is not None:
+        return np.stack([values[name] for name in other], axis=-1)
     gpp, reco, nee = (values.get(name) for name in TARGETS)
     some = next(v for v in (gpp, reco, nee) if v is not None)
     empty = np.full_like(some, np.nan)
