@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,11 @@ def lines(folder: Path) -> int:
     return (folder / "log").read_bytes().count(b"\n") if (folder / "log").exists() else 0
 
 
+def whole(store: Path) -> bool:
+    """Whether a store is finished, and nothing beside it is left to remove."""
+    return store.exists() and not store.with_name(f"{store.name}.part").exists()
+
+
 def live(
     ds: xr.Dataset, model: FluxModel, store: Path, unbroken: Path, *, until: int, wait: float
 ) -> bool:
@@ -85,6 +91,8 @@ def live(
         try:
             child(ds, model, store, unbroken)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     end = None
@@ -98,6 +106,9 @@ def live(
     os.kill(number, signal.SIGKILL)
     os.waitpid(number, 0)
     log(store.parent, "killed", store.name)
+    finished = f"finished {store.name}" in (store.parent / "log").read_text()
+    if whole(store) and not finished:  # killed between the last rename and the line of the log
+        log(store.parent, "finished", store.name)
     return True
 
 
@@ -113,6 +124,7 @@ def main() -> None:
         live(ds, model, store, store, until=10**6, wait=0)
     chance, number = random.Random(0), 0
     for _ in range(kills):
+        number += whole(folder / f"{number}.zarr")  # it was finished when it was killed
         while not live(
             worlds[number % 2],
             model,
@@ -122,6 +134,7 @@ def main() -> None:
             wait=chance.uniform(0, 0.3),
         ):
             number += 1
+    number += whole(folder / f"{number}.zarr")
     live(worlds[number % 2], model, folder / f"{number}.zarr", stores[number % 2],
          until=10**6, wait=0)  # fmt: skip
 

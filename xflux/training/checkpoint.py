@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from xflux.errors import ModelError, ModelFileError
@@ -131,7 +131,7 @@ class Checkpoint:
         metadata = {"xflux_checkpoint": about, "sha256": _digest(about, tensors)}
         beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, str(beside), metadata=metadata)
+        beside.write_bytes(save(tensors, metadata=metadata))
         os.replace(beside, self.path)
 
     def remove(self) -> None:
