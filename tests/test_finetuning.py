@@ -31,10 +31,20 @@ def days(ds: xr.Dataset, first: str, last: str) -> xr.Dataset:
 
 
 @pytest.fixture(scope="module")
-def place(some_towers: xr.Dataset) -> xr.Dataset:
-    """One tower whose respiration is half as large again as elsewhere."""
-    one = some_towers.isel(site=[2])
-    return one.assign(Reco=1.5 * one.Reco).drop_vars("NEE")
+def lawful(some_towers: xr.Dataset, daily_model: FluxModel) -> xr.Dataset:
+    """Towers that respire half as much again as the model says, and assimilate less."""
+    said = some_towers.flux.predict(daily_model)
+    noise = np.random.default_rng(0).normal(0.0, 0.3, (2, *said.GPP.shape)).astype(np.float32)
+    labels = {"GPP": 0.8 * said.GPP + noise[0], "Reco": 1.5 * said.Reco + noise[1]}
+    labels["NEE"] = labels["Reco"] - labels["GPP"]
+    named = {name: flux.assign_attrs(units="g m-2 d-1") for name, flux in labels.items()}
+    return some_towers.drop_vars("NEE_QC").assign(named)
+
+
+@pytest.fixture(scope="module")
+def place(lawful: xr.Dataset) -> xr.Dataset:
+    """One of them."""
+    return lawful.isel(site=[2])
 
 
 # --- the closed form --------------------------------------------------------------------------
@@ -105,12 +115,13 @@ def test_misfit_is_a_covariance(count: int, seed: int) -> None:
     assert np.linalg.eigvalsh(covariance).min() > 0
 
 
-def test_no_evidence_no_change(daily_model: FluxModel) -> None:
-    heads = read_heads(daily_model.weights)
-    seen = np.zeros((0, *heads.weights.shape[::2]))
-    none = Evidence(seen, np.zeros(0, int), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 0)))
-    tuned = tune_heads(heads, [none], spread=head_spread(heads, Prior()))
-    np.testing.assert_array_equal(tuned.weights, heads.weights)
+def test_labels_that_agree_with_the_model_change_nothing() -> None:
+    spread = Change(np.ones(1), np.ones((1, 1, 4)))
+    heads = simple(2.0)
+    seen = np.random.default_rng(0).normal(size=(9, 1, 4))
+    tuned = tune_heads(heads, [labelled(heads.outputs(seen)[:, 0], seen, 1.0)], spread=spread)
+    np.testing.assert_allclose(tuned.weights, heads.weights, atol=1e-9)
+    assert tuned.log_scale[0] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_heads_survive_the_way_out_and_back(daily_model: FluxModel) -> None:
@@ -153,8 +164,8 @@ def test_labels_bring_the_model_closer(
 ) -> None:
     few = days(place, "2001-04-01", "2001-09-30")
     local = few.flux.finetune(daily_model, what=what)
-    before, after = (place.flux.evaluate(m).rmse.sel(target="Reco") for m in (daily_model, local))
-    assert float(after) < 0.9 * float(before)
+    before, after = (place.flux.evaluate(m).rmse[1, 0] for m in (daily_model, local))
+    assert float(after) < 0.8 * float(before)
     assert local.card["finetuned"]["what"] == ("head" if what == "auto" else what)
 
 
@@ -224,21 +235,17 @@ def test_other_places_stay_sensible(
 
 @pytest.mark.parametrize("kept", FLUXES)
 def test_labels_of_one_target_are_enough(
-    some_towers: xr.Dataset, daily_model: FluxModel, kept: str
+    place: xr.Dataset, daily_model: FluxModel, kept: str
 ) -> None:
-    one = some_towers.isel(site=[2])
-    few = one.drop_vars([name for name in FLUXES if name != kept])
+    few = place.drop_vars([name for name in FLUXES if name != kept])
     local = days(few, "2001-05-01", "2001-08-30").flux.finetune(daily_model)
     assert local.card["finetuned"]["labels"][kept] > 60
     after, before = (float(few.flux.evaluate(m).rmse.squeeze()) for m in (local, daily_model))
     assert after < before
 
 
-def test_a_region_moves_less_than_a_place_of_it(
-    some_towers: xr.Dataset, daily_model: FluxModel
-) -> None:
-    few = days(some_towers.assign(Reco=1.5 * some_towers.Reco), "2001-06-01", "2001-08-30")
-    few = few.drop_vars("NEE")
+def test_a_region_learns_what_its_places_share(lawful: xr.Dataset, daily_model: FluxModel) -> None:
+    few = days(lawful, "2001-06-01", "2001-08-30")
     region = few.flux.finetune(daily_model, what="scale")
     moved = [np.log(n["spread"] / o["spread"])[1] for o, n in
              zip(daily_model.weights, region.weights, strict=True)]  # fmt: skip
@@ -276,7 +283,7 @@ def test_no_labels_at_all(place: xr.Dataset, daily_model: FluxModel) -> None:
     with pytest.raises(DataError, match="no step has both drivers and a target of good quality"):
         days(place, "1990-01-01", "1990-01-02").flux.finetune(daily_model)
     with pytest.raises(SchemaError, match="no targets"):
-        place.drop_vars(["GPP", "Reco"]).flux.finetune(daily_model)
+        place.drop_vars(list(FLUXES)).flux.finetune(daily_model)
 
 
 def test_labels_only_where_nothing_is_predicted(place: xr.Dataset, daily_model: FluxModel) -> None:
@@ -325,14 +332,15 @@ def test_something_that_is_no_model(place: xr.Dataset) -> None:
 @pytest.fixture(scope="module")
 def with_heat(some_towers: xr.Dataset) -> xr.Dataset:
     """Towers that also measure latent heat, a law of their drivers, and a flux of either sign."""
-    heat = 0.3 * some_towers.SW_IN * some_towers.LAI / (1 + some_towers.LAI)
+    some = some_towers.isel(site=slice(0, 4))
+    heat = 0.3 * some.SW_IN * some.LAI / (1 + some.LAI)
     attrs = {
         "units": "W m-2",
         "long_name": "latent heat",
         "standard_name": "surface_upward_latent_heat_flux",
     }
-    return some_towers.assign(
-        LE=heat.assign_attrs(attrs), H=(2.0 * some_towers.TA - 10.0).assign_attrs(units="W m-2")
+    return some.assign(
+        LE=heat.assign_attrs(attrs), H=(2.0 * some.TA - 10.0).assign_attrs(units="W m-2")
     )
 
 
@@ -350,7 +358,7 @@ def test_a_new_target_from_end_to_end(
     assert out.attrs["title"].startswith("latent heat")
     assert float(out.LE.min()) >= 0.0
     error = float(np.sqrt(((out.LE - with_heat.LE) ** 2).mean()))
-    assert error < 0.5 * float(with_heat.LE.std())
+    assert error < 0.6 * float(with_heat.LE.std())
     lazy = drivers.chunk({"time": 100}).flux.predict(again)
     np.testing.assert_allclose(lazy.LE, out.LE, rtol=1e-4, atol=1e-3)
     assert drivers.flux.predict(again, members=True).LE.sizes["realization"] == 2
