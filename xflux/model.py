@@ -26,7 +26,7 @@ from xflux.errors import ModelFileError
 from xflux.features import Characteristic, Inputs
 from xflux.prediction import ensemble, inference
 from xflux.prediction.ensemble import Members
-from xflux.training.settings import NAMES, SPANS, Settings
+from xflux.training.settings import NAMES, Settings
 
 FORMAT_VERSION = 1
 """Of the model file. A newer major version is refused, with the line to type."""
@@ -90,6 +90,7 @@ class FluxModel:
         *,
         members: bool = False,
         device: str = "cpu",
+        precision: str = "float32",
         initial_state: xr.Dataset | None = None,
         keep_state: bool = False,
     ) -> tuple[xr.Dataset, xr.Dataset | None]:
@@ -99,16 +100,19 @@ class FluxModel:
             schema,
             self.inputs,
             self.members,
-            source=self._source(),
+            source=self.source,
             version=_version(),
             targets=self.targets,
             members=members,
             device=device,
+            precision=precision,
             initial_state=initial_state,
             keep_state=keep_state,
         )
 
-    def _source(self) -> str:
+    @property
+    def source(self) -> str:
+        """What a prediction says of where it comes from."""
         count = self.card.get("towers_count", len(self.card.get("towers", ())))
         return (
             f"xflux {_version()}: {self.settings.method} ensemble of {self.settings.members} "
@@ -377,7 +381,8 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
     """Names, types and shapes must be those of a member; no memory is taken to tell."""
     import torch
 
-    from xflux.networks import Member
+    from xflux import physics
+    from xflux.training.supervised import build_network
 
     inputs, hidden = model.inputs, model.settings.hidden
     taken = weights["recurrent.lstm.weight_ih_l0"].shape[-1]
@@ -388,14 +393,7 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
             f"are not of {hidden} hidden units, as it says"
         )
     with torch.device("meta"):
-        member = Member(
-            inputs.width,
-            len(inputs.drivers),
-            inputs.characteristic_width,
-            hidden,
-            spans=SPANS[inputs.time_step],
-            outputs=outputs_of(model.targets),
-        )
+        member = build_network(inputs, model.settings, outputs=outputs_of(model.targets))
     expected = {name: tuple(tensor.shape) for name, tensor in member.state_dict().items()}
     found = {name: values.shape for name, values in weights.items()}
     if found != expected or any(values.dtype != np.float32 for values in weights.values()):
@@ -406,3 +404,7 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
         raise ModelFileError("the model's running means have spans that are not positive")
     if not all(np.isfinite(values).all() for values in weights.values()):
         raise ModelFileError("the model's weights are not finite: its training diverged")
+    if model.settings.physics is not None:
+        for name, values in physics.fixed(inputs, model.settings.physics).items():
+            if not np.array_equal(weights[f"law.{name}"], values.numpy()):
+                raise ModelFileError(f"the model's law does not fit its inputs: {name}")

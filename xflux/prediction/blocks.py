@@ -48,7 +48,7 @@ class Plan:
         Drivers that are derived from others.
     members : bool
         Every member instead of mean and spread.
-    device : str
+    device, precision : str
     """
 
     inputs: Inputs
@@ -59,6 +59,7 @@ class Plan:
     derived: tuple[str, ...]
     members: bool
     device: str
+    precision: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +303,13 @@ def _predict_cells(
     )
     earlier, run, gone = (None,) * 3 if past is None else (past.memory, past.run, past.interrupted)
     fluxes, memory = ensemble.run(
-        task.weights, block, device=plan.device, memory=earlier, run=run, keep=keep
+        task.weights,
+        block,
+        device=plan.device,
+        precision=plan.precision,
+        memory=earlier,
+        run=run,
+        keep=keep,
     )
     course = features.course(block.usable, run=run, interrupted=gone)
     fluxes[:, features.settle(course, features.SETTLING[plan.inputs.time_step])] = np.nan

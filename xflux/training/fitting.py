@@ -15,13 +15,13 @@ from xflux.errors import ModelError
 from xflux.features import Inputs
 from xflux.model import FluxModel
 from xflux.prediction import ensemble
-from xflux.training.settings import EPOCHS, WINDOW, Settings
+from xflux.training.settings import WINDOW, Settings, epochs_of
 from xflux.training.towers import Towers, describe_inputs, read_towers
 
 if TYPE_CHECKING:
     from xflux.training.members import Trained
 
-METHODS = ("ct-lstm",)
+METHODS = ("ct-lstm", "ct-lstm-physics")
 """Methods that `fit_model` trains."""
 
 DERIVED = ("season_sin", "season_cos")
@@ -39,9 +39,11 @@ def fit_model(
     drivers: Sequence[str] | None = None,
     characteristics: Sequence[str] | None = None,
     qc: float = 0.5,
+    world: xr.Dataset | None = None,
     epochs: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
     name: str = "own training",
     settings: Mapping[str, Any] | None = None,
@@ -55,16 +57,20 @@ def fit_model(
     schema : Schema
         What was understood of it.
     method : str
-        ``"ct-lstm"``.
+        One of `METHODS`.
     drivers, characteristics : sequence of str, optional
         Names to use; by default all known drivers, and land cover and latitude.
     qc : float
         Steps whose NEE_QC is below this are not used.
+    world : xr.Dataset, optional
+        Drivers of entities without labels, for ``"ct-lstm-physics"``.
     epochs : int, optional
         Chosen by spatial validation when not given.
     checkpoint : path, optional
         File from which an interrupted training goes on.
     device : str, optional
+    workers : int, optional
+        Processes that train members side by side.
     progress : bool, optional
     name : str
         Name of the model on its card.
@@ -77,17 +83,24 @@ def fit_model(
 
     Raises
     ------
-    SchemaError, DataError, ModelError, TrainingDiverged
+    SchemaError, DataError, ModelError, TrainingDiverged, TrainingStopped
     """
     if method not in METHODS:
         raise ModelError(f"unknown method {method!r}; there are {', '.join(map(repr, METHODS))}")
+    if world is not None and method != "ct-lstm-physics":
+        raise ModelError(
+            f"method={method!r} learns nothing from a world without labels: leave out world=, or "
+            'method="ct-lstm-physics"'
+        )
     towers = read_towers(ds, schema, drivers=drivers, characteristics=characteristics, qc=qc)
     return fit_towers(
         towers,
         method=method,
+        world=world,
         epochs=epochs,
         checkpoint=checkpoint,
         device=device,
+        workers=workers,
         progress=progress,
         name=name,
         settings=settings,
@@ -98,21 +111,24 @@ def fit_towers(
     towers: Towers,
     *,
     method: str = "ct-lstm",
+    world: xr.Dataset | None = None,
     epochs: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
     name: str = "own training",
     settings: Mapping[str, Any] | None = None,
 ) -> FluxModel:
     """Train on towers that are in memory already; see `fit_model`."""
     from xflux.training.members import train_ensemble
+    from xflux.training.world import read_world
 
     window, spin_up = WINDOW[towers.time_step]
     chosen = Settings(
         **{
             "method": method,
-            "epochs": EPOCHS[towers.time_step] if epochs is None else epochs,
+            "epochs": epochs_of(method, towers.time_step) if epochs is None else epochs,
             "window": window,
             "spin_up": spin_up,
             **(settings or {}),
@@ -123,9 +139,11 @@ def fit_towers(
         towers,
         inputs,
         chosen,
+        world=None if world is None else read_world(world, inputs, seed=chosen.seed),
         validation_folds=VALIDATION_FOLDS if epochs is None else 0,
         checkpoint=checkpoint,
         device=device,
+        workers=workers,
         progress=progress,
     )
     return to_model(towers, inputs, trained, name=name)
@@ -158,6 +176,7 @@ def _card(towers: Towers, trained: Trained, name: str) -> dict[str, Any]:
         "labelled_steps": int(np.isfinite(towers.targets).any(axis=-1).sum()),
         "validation_loss": [round(v, 6) for v in trained.validation],
         "training_loss": [[round(v, 6) for v in losses] for losses in trained.losses],
+        **({"physics": _rounded(trained.physics)} if trained.physics else {}),
         "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "versions": {
             "xflux": __version__,
@@ -165,3 +184,7 @@ def _card(towers: Towers, trained: Trained, name: str) -> dict[str, Any]:
             "xarray": xr.__version__,
         },
     }
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}

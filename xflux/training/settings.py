@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from xflux.errors import ModelError
+from xflux.training.knowledge import Physics, as_physics
 
 EPOCHS = {"daily": 30, "monthly": 60}
 """Epochs where they are not chosen by spatial validation, by time step."""
+
+FASTER = {"ct-lstm-physics": 3}
+"""Methods that need fewer epochs, and how many times fewer: a law is there before the first."""
 
 WINDOW = {"daily": (365, 90), "monthly": (24, 12)}
 """Scored steps and spin-up steps of a training window, by time step."""
@@ -26,7 +30,7 @@ class Settings:
     Attributes
     ----------
     method : str
-        ``"ct-lstm"``.
+        ``"ct-lstm"`` or ``"ct-lstm-physics"``.
     members, seed, hidden : int
         Members of the ensemble, seed of everything random, hidden units of each member.
     epochs : int
@@ -49,6 +53,8 @@ class Settings:
         An entity with n scored steps weighs n to this power in the loss (1: each step alike).
     loss_shares : tuple of float
         Shares of GPP, Reco and NEE in the loss.
+    physics : Physics or mapping, optional
+        Domain knowledge of ``"ct-lstm-physics"``; None for other methods.
     """
 
     method: str = "ct-lstm"
@@ -70,8 +76,15 @@ class Settings:
     driver_dropout: float = 0.05
     entity_power: float = 0.5
     loss_shares: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    physics: Physics | None = None
 
     def __post_init__(self) -> None:
+        if self.method == "ct-lstm-physics":
+            object.__setattr__(self, "physics", as_physics(self.physics))
+        elif self.physics is not None:
+            raise ModelError(
+                f'method={self.method!r} takes no physics: method="ct-lstm-physics" does'
+            )
         problems = [
             f"{name}={getattr(self, name)!r} must be at least {low}"
             for name, low in _AT_LEAST.items()
@@ -93,6 +106,17 @@ class Settings:
     def last_epoch(self) -> int:
         """Epochs that are run: ``stop`` where it is set."""
         return self.stop or self.epochs
+
+
+def epochs_of(method: str, time_step: str) -> int:
+    """Epochs of a method where they are not chosen by spatial validation.
+
+    Examples
+    --------
+    >>> epochs_of("ct-lstm", "daily"), epochs_of("ct-lstm-physics", "daily")
+    (30, 10)
+    """
+    return EPOCHS[time_step] // FASTER.get(method, 1)
 
 
 _AT_LEAST = {

@@ -129,12 +129,7 @@ def read_towers(
             where="the Dataset for training",
         )
     _check_time_step(ds, schema)
-    names = dict.fromkeys((*wanted, *_sources(schema, wanted), *fluxes, "NEE_QC"))
-    values = _load(ds, schema, [name for name in names if name in schema.matches])
-    derived = {name: vapour_pressure_deficit(values) for name in schema.derivable if name in wanted}
-    if derived:
-        warn_derived(schema)
-    values |= derived
+    values = load_drivers(ds, schema, wanted, also=(*fluxes, "NEE_QC"))
     labels = entity_labels(ds, schema.entity_dims)
     statics = {name: entity_values(ds, schema, name) for name in (*described, "lat")}
     longitude = (
@@ -148,7 +143,7 @@ def read_towers(
         time_step=schema.time_step,
         drivers={name: values[name] for name in wanted},
         characteristics={name: statics[name] for name in described},
-        targets=_targets(values, qc) if targets is None else stacked(values, targets),
+        targets=_targets(values, qc, targets),
         latitude=np.asarray(statics["lat"], dtype=np.float32),
         longitude=np.asarray(longitude, dtype=np.float32),
         year_fraction=timestep.year_fraction(time, schema.time_step).astype(np.float32),
@@ -196,6 +191,18 @@ def warn_derived(schema: Schema) -> None:
     )
 
 
+def load_drivers(
+    ds: xr.Dataset, schema: Schema, wanted: Sequence[str], *, also: Sequence[str] = ()
+) -> dict[str, Array]:
+    """Load drivers, those that are derived from others too, and what else is there, (N, T) each."""
+    names = dict.fromkeys((*wanted, *_sources(schema, wanted), *also))
+    values = _load(ds, schema, [name for name in names if name in schema.matches])
+    derived = {name: vapour_pressure_deficit(values) for name in schema.derivable if name in wanted}
+    if derived:
+        warn_derived(schema)
+    return values | derived
+
+
 def _load(ds: xr.Dataset, schema: Schema, names: Sequence[str]) -> dict[str, Array]:
     """Load variables in blocks of entities, in xflux's units, shape (N, T) each."""
     assert schema.time is not None and schema.time_dim is not None
@@ -234,22 +241,31 @@ def to_canonical(
     The unit is converted in double precision, so that a file in kelvin and the same in degrees
     Celsius give the same numbers to rounding.
     """
+    return np.ascontiguousarray(in_unit(values, rule, days), dtype=np.float32)
+
+
+def in_unit(
+    values: npt.NDArray[np.generic],
+    rule: tuple[float, float, bool],
+    days: npt.NDArray[np.float64] | float,
+) -> npt.NDArray[np.float64]:
+    """Values in xflux's unit in double precision, infinite ones missing.
+
+    ``days`` is the length of the steps, and fits the shape of the values.
+    """
     factor, offset, per_step = rule
     number = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
     number = number * factor + offset
     if per_step:
         number = number / days
     number[~np.isfinite(number)] = np.nan
-    return np.ascontiguousarray(number, dtype=np.float32)
+    return np.asarray(number)
 
 
-def stacked(values: Mapping[str, Array], names: Sequence[str]) -> Array:
-    """Targets as they are, shape (N, T, targets)."""
-    return np.stack([values[name] for name in names], axis=-1)
-
-
-def _targets(values: Mapping[str, Array], qc: float) -> Array:
-    """GPP, Reco and NEE, shape (N, T, 3); the third from the other two where it is not there."""
+def _targets(values: Mapping[str, Array], qc: float, other: Sequence[str] | None = None) -> Array:
+    """GPP, Reco and NEE, (N, T, 3), the third from the other two; or other targets as they are."""
+    if other is not None:
+        return np.stack([values[name] for name in other], axis=-1)
     gpp, reco, nee = (values.get(name) for name in TARGETS)
     some = next(v for v in (gpp, reco, nee) if v is not None)
     empty = np.full_like(some, np.nan)

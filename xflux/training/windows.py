@@ -43,6 +43,8 @@ class Tensors:
         Shape (N, T, 3); NaN and 0 where missing.
     records : numpy.ndarray
         Shape (S, 3): entity, first step and end of every unbroken stretch of drivers.
+    world : Tensors, optional
+        Drivers without labels, for what is known of any weather.
     """
 
     drivers: Tensor
@@ -50,15 +52,25 @@ class Tensors:
     targets: Tensor
     weight: Tensor
     records: npt.NDArray[np.int64]
+    world: Tensors | None = None
 
 
 class Batch(NamedTuple):
-    """Windows of a batch: shapes (B, L, D), (B, K), (B, L, 3) and (B, L, 3)."""
+    """Windows of a batch: shapes (B, L, D), (B, K), (B, L, 3) and (B, L, 3).
+
+    ``undisturbed`` (B, L, D), once a batch is disturbed: the drivers without their offset.
+    """
 
     drivers: Tensor
     characteristics: Tensor
     targets: Tensor
     weight: Tensor
+    undisturbed: Tensor | None = None
+
+    @property
+    def scored(self) -> Tensor:
+        """Where any target counts, shape (B, L)."""
+        return (self.weight > 0).any(dim=-1)
 
 
 def cut(
@@ -118,13 +130,17 @@ def gather(tensors: Tensors, windows: npt.NDArray[np.int64]) -> Batch:
     length = int((end - start).max())
     step = start[:, None] + torch.arange(length, device=start.device)
     inside = (step >= scored[:, None]) & (step < end[:, None])
-    step = step.clamp(max=tensors.drivers.shape[1] - 1)
-    row = entity[:, None]
+    steps = tensors.drivers.shape[1]
+    row = (entity[:, None] * steps + step.clamp(max=steps - 1)).flatten()
+
+    def taken(values: Tensor) -> Tensor:
+        return values.flatten(0, 1).index_select(0, row).view(*step.shape, -1)
+
     return Batch(
-        tensors.drivers[row, step],
+        taken(tensors.drivers),
         tensors.characteristics[entity],
-        tensors.targets[row, step],
-        tensors.weight[row, step] * inside[..., None],
+        taken(tensors.targets),
+        taken(tensors.weight).mul_(inside[..., None]),
     )
 
 
@@ -147,9 +163,11 @@ def disturb(
             for column in inputs.columns_of(name):
                 keep[gone, :, column] = 0.0
     drivers = batch.drivers + _absent_stay_zero(batch.drivers, inputs, offset)
+    present = torch.from_numpy(keep).to(drivers.device)
     return batch._replace(
-        drivers=drivers * torch.from_numpy(keep).to(drivers.device),
+        drivers=drivers * present,
         characteristics=_noisy(batch.characteristics, inputs, settings, generator),
+        undisturbed=batch.drivers * present,
     )
 
 
