@@ -1,15 +1,15 @@
 """A new target on a trained model against training from nothing, on the simulated world.
 
-Latent heat is simulated from the drivers: the demand of the air after Hargreaves and Samani (FAO-56,
-equation 52), weighted by leaves, met from a bucket of soil water that rain fills. It is measured at
-20 towers only::
+Latent heat is simulated from the drivers: the demand of the air after Hargreaves and Samani
+(FAO-56, equation 52), weighted by leaves, met from a bucket of soil water that rain fills. It is
+measured at 20 towers only::
 
     python benchmarks/few_shot_target.py
 
-A model has learned GPP and Reco at other towers. ``finetune(model, target="LE")`` gives it heads for
-latent heat; the other model is trained on the 20 towers alone, by the usual training with latent
-heat in the place of its one target. Scored: towers that neither has seen, against the law without
-noise, RMSE in W m-2, paired over towers with a 95 % interval by bootstrap over clusters.
+A model has learned GPP and Reco at other towers. ``finetune(model, target="LE")`` gives it heads
+for latent heat; the other model is trained on the 20 towers alone, by the usual training with
+latent heat in the place of its one target. Scored: towers that neither has seen, against the law
+without noise, RMSE in W m-2, paired over towers with a 95 % interval by bootstrap over clusters.
 """
 
 from __future__ import annotations
@@ -99,9 +99,10 @@ def main() -> None:
     print(f"standard deviation of the law {float(truth.std()):8.2f} W m-2")
     print(f"trained from nothing          {float(second.mean()):8.2f}")
     print(f"tuned from GPP and Reco       {float(first.mean()):8.2f}")
+    low, high = float(pair.low), float(pair.high)
     print(
-        f"difference {float(pair.difference):+.2f} [{float(pair.low):+.2f}, {float(pair.high):+.2f}]"
-        f", lower at {int(pair.wins)} of {int(pair.n)} towers"
+        f"difference {float(pair.difference):+.2f} [{low:+.2f}, {high:+.2f}], lower at "
+        f"{int(pair.wins)} of {int(pair.n)} towers"
     )
 
 
