@@ -322,6 +322,14 @@ def test_a_missing_driver_is_named(place: xr.Dataset, daily_model: FluxModel) ->
         place.drop_vars("SW_IN").flux.finetune(daily_model)
 
 
+def test_a_model_with_a_law_is_refused(place: xr.Dataset, some_towers: xr.Dataset) -> None:
+    bound = some_towers.flux.train(
+        method="ct-lstm-physics", members=1, epochs=1, hidden=4, progress=False, workers=1
+    )
+    with pytest.raises(ModelError, match=r"bound to a law.*xflux\.load_model\(.daily.\)"):
+        place.flux.finetune(bound)
+
+
 def test_something_that_is_no_model(place: xr.Dataset) -> None:
     with pytest.raises(ModelError, match="a trained model is needed"):
         place.flux.finetune("daily")

@@ -126,6 +126,12 @@ def _beginning(
 def _check(model: FluxModel, what: str, targets: Sequence[str] | None) -> None:
     if what not in WHAT:
         raise ModelError(f"what={what!r} is unknown; it is one of {', '.join(map(repr, WHAT))}")
+    if model.settings.physics is not None:
+        raise ModelError(
+            f"the model is of method {model.settings.method!r}, whose fluxes are bound to a law; "
+            'fine-tuning takes those of method "ct-lstm": ds.flux.train(), or '
+            f'xflux.load_model("{model.time_step}")'
+        )
     if targets is None and model.targets != CARBON:
         raise ModelError(
             f"the model predicts {', '.join(t.name for t in model.targets)}: name what the labels "

@@ -42,17 +42,17 @@ class Prior:
         Share of a place's departure from the model that it has in common with others of its region.
     """
 
-    scale: float = 0.2
-    recurrent: float = 0.6
-    direct: float = 0.2
-    recurrent_bias: float = 0.4
-    direct_bias: float = 0.4
+    scale: float = 0.35
+    recurrent: float = 0.9
+    direct: float = 0.12
+    recurrent_bias: float = 0.37
+    direct_bias: float = 0.75
     adapter: float = 0.5
     inner: float = 0.1
-    floor: float = 0.4
-    share: float = 0.3
-    noise: float = 2.0
-    memory: float = 13.0
+    floor: float = 0.48
+    share: float = 0.13
+    noise: float = 1.9
+    memory: float = 7.3
     fresh: float = 3.0
     shared: float = 0.3
 
