@@ -6,12 +6,14 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import dask
 import dask.array as da
 import numpy as np
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 
 from xflux.errors import DataError, WriteError
 from xflux.model import FluxModel
-from xflux.prediction import cutting, ensemble, to_zarr, writing
+from xflux.prediction import cutting, ensemble, scheduling, to_zarr, writing
 from xflux.prediction.unfinished import Unfinished
 
 pytest.importorskip("zarr")
@@ -448,6 +450,68 @@ def test_months_follow_one_another(
     )
     assert state.attrs == whole.attrs
     assert not list(tmp_path.glob("*.part"))
+
+
+# --- at scale ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunks", [(180, 15, 15), (30, 26, 52), (1, 721, 1440)], ids=str)
+def test_graphs_of_a_quarter_of_a_degree_are_small(
+    daily_model: FluxModel, tmp_path: Path, chunks: tuple[int, int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from test_streaming import blank
+
+    few: list[tuple[Any, Any]] = []
+
+    def enough(graph: Any, keys: Any, done: Any) -> None:
+        few.append((graph, keys))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scheduling, "run", enough)
+    with pytest.raises(KeyboardInterrupt):
+        blank(daily_model, chunks).flux.predict_to_zarr(tmp_path / "f.zarr", daily_model)
+    (graph, keys), *_ = few
+    assert len(keys) == (to_zarr.AT_ONCE if chunks[0] > 1 else 16 * 6)
+    assert len(graph.to_dict()) <= 1.7 * len(keys)
+    assert len(cloudpickle.dumps(graph)) < 3e6
+
+
+MEMORY = """
+import resource, sys, warnings
+import dask.array as da, numpy as np, xarray as xr, xflux
+sys.path[:0] = sys.argv[4:]
+warnings.simplefilter("ignore")
+from test_streaming import DRIVERS
+model, store, days = xflux.load_model(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+base = xflux.datasets.load("simulated-grid", shape=(2, 2), years=1)
+coords = {"time": xr.date_range("2001-01-01", periods=days)}
+coords |= {"lat": ("lat", np.linspace(60, -60, 40), base.lat.attrs)}
+coords |= {"lon": ("lon", np.arange(80.0), base.lon.attrs)}
+coords |= {"igbp": (("lat", "lon"), np.full((40, 80), "ENF"))}
+ds = xr.Dataset(coords=coords)
+for name in DRIVERS:
+    value = {"EVI": 0.3, "LAI": 2.0}.get(name, 15.0)
+    array = da.full((days, 40, 80), value, chunks=(1, 40, 80), dtype="f4")
+    ds[name] = (("time", "lat", "lon"), array, base[name].attrs)
+ds.flux.predict_to_zarr(store, model, progress=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units")
+def test_memory_does_not_grow_with_the_run(daily_model: FluxModel, tmp_path: Path) -> None:
+    """Three years of drivers hold 75 MB more than one."""
+    model, here = daily_model.save(tmp_path / "model.safetensors"), Path(__file__).parent
+    peaks = []
+    for days in (365, 1095):
+        arguments = [str(model), str(tmp_path / f"{days}.zarr"), str(days), str(here)]
+        command = [sys.executable, "-c", MEMORY, *arguments]
+        done = subprocess.run(command, cwd=here.parent, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        peaks.append(float(done.stdout.splitlines()[-1]))
+    assert peaks[1] - peaks[0] < 30, peaks
 
 
 # --- errors -----------------------------------------------------------------------------------
