@@ -33,7 +33,7 @@ CHUNKS = {"series": (180, 15, 15), "both": (30, 26, 52), "maps": (1, 721, 1440)}
 
 
 def lazy_grid(shape: tuple[int, int], days: int, chunks: tuple[int, int, int]) -> xr.Dataset:
-    """Lazy drivers that are 15 everywhere, or as near as each may be."""
+    """Lazy drivers that are 15 on all land, or as near as each may be; one in ten cells is land."""
     base = xflux.datasets.load("simulated-grid", shape=(2, 2), years=1)
     lat, lon = shape
     ds = xr.Dataset(
@@ -44,10 +44,11 @@ def lazy_grid(shape: tuple[int, int], days: int, chunks: tuple[int, int, int]) -
             "igbp": (("lat", "lon"), da.full(shape, "ENF", chunks=chunks[1:])),
         }
     )
+    land = np.where(np.arange(lon) % 10, np.nan, 1).astype(np.float32)
     for name in DRIVERS:
         value = 0.3 if name == "EVI" else 2.0 if name == "LAI" else 15.0
         values = da.full((days, lat, lon), value, chunks=chunks, dtype="f4")
-        ds[name] = (("time", "lat", "lon"), values, base[name].attrs)
+        ds[name] = (("time", "lat", "lon"), values * land, base[name].attrs)
     return ds
 
 

@@ -490,10 +490,11 @@ coords |= {"lat": ("lat", np.linspace(60, -60, 40), base.lat.attrs)}
 coords |= {"lon": ("lon", np.arange(80.0), base.lon.attrs)}
 coords |= {"igbp": (("lat", "lon"), np.full((40, 80), "ENF"))}
 ds = xr.Dataset(coords=coords)
+land = np.where(np.arange(80) % 20, np.nan, 1).astype("f4")
 for name in DRIVERS:
     value = {"EVI": 0.3, "LAI": 2.0}.get(name, 15.0)
     array = da.full((days, 40, 80), value, chunks=(1, 40, 80), dtype="f4")
-    ds[name] = (("time", "lat", "lon"), array, base[name].attrs)
+    ds[name] = (("time", "lat", "lon"), array * land, base[name].attrs)
 ds.flux.predict_to_zarr(store, model, progress=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
