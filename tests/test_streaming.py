@@ -350,6 +350,27 @@ def test_zarr_to_zarr(
     assert_close(found, expected, spread)
 
 
+@pytest.mark.parametrize("chunks", [{"time": 20, "lat": 2}, {"lat": 2, "lon": 2}], ids=str)
+def test_how_the_drivers_were_stored_is_forgotten(
+    world: xr.Dataset, daily_model: FluxModel, tmp_path: Path, chunks: dict[str, int]
+) -> None:
+    pytest.importorskip("zarr")
+    drivers = world.chunk(chunks)
+    packed = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 5.0, "_FillValue": -9999}
+    for name in drivers.variables:
+        drivers[name].encoding = {**packed, "chunks": (1, 1, 1), "compressors": None}
+    out = drivers.flux.predict(daily_model).drop_vars(["igbp", "climate"])
+    out.to_zarr(tmp_path / "fluxes.zarr", consolidated=False)
+    found = xr.open_zarr(tmp_path / "fluxes.zarr", consolidated=False)
+    plain = out.drop_encoding()
+    plain.to_zarr(tmp_path / "plain.zarr", consolidated=False)
+    fresh = xr.open_zarr(tmp_path / "plain.zarr", consolidated=False)
+    for name in out.data_vars:
+        assert found[name].chunks == drivers.TA.chunks
+        assert str(found[name].encoding) == str(fresh[name].encoding)
+        np.testing.assert_array_equal(found[name], out[name])
+
+
 @pytest.mark.filterwarnings("ignore:.*Zarr format 3 specification:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")
 @pytest.mark.parametrize("format", ["netcdf", "zarr", "pickle"])
