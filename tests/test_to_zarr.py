@@ -6,12 +6,14 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import dask
 import dask.array as da
 import numpy as np
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 
 from xflux.errors import DataError, WriteError
 from xflux.model import FluxModel
-from xflux.prediction import cutting, ensemble, to_zarr, writing
+from xflux.prediction import cutting, ensemble, scheduling, to_zarr, writing
 from xflux.prediction.unfinished import Unfinished
 
 pytest.importorskip("zarr")
@@ -121,7 +123,7 @@ def test_numbers_of_predict(
     assert not [name for name in tree(tmp_path) if "partial" in name]
 
 
-@settings(max_examples=12, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=6, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(data=st.data(), time=cuts(STEPS), lat=cuts(5), lon=cuts(4))
 def test_neither_chunks_of_the_drivers_nor_of_the_store_matter(
     world: xr.Dataset, daily_model: FluxModel, expected: xr.Dataset, spread: float,
@@ -400,28 +402,27 @@ OTHER: dict[str, Any] = {
 
 @pytest.mark.filterwarnings("ignore:predicting without")
 @pytest.mark.parametrize("name", OTHER)
-@pytest.mark.parametrize("mode", ["w-", "w"])
 def test_another_run_is_refused(
     world: xr.Dataset, daily_model: FluxModel, some_towers: xr.Dataset, tmp_path: Path, name: str,
-    mode: str, blocks: Blocks,
+    blocks: Blocks,
 ) -> None:  # fmt: skip
     ds, store = world.chunk(lat=2), tmp_path / "f.zarr"
     blocks.limit = 2
     with pytest.raises(KeyboardInterrupt):
-        ds.flux.predict_to_zarr(store, daily_model, mode=mode)
+        ds.flux.predict_to_zarr(store, daily_model, mode="w")
     before, blocks.limit = tree(tmp_path), 10**9
     ds, model, options = OTHER[name](ds, daily_model, some_towers)
     with pytest.raises(WriteError, match=f"with other .*{name}.*: shutil.rmtree") as caught:
-        ds.flux.predict_to_zarr(store, model, mode=mode, **options)
+        ds.flux.predict_to_zarr(store, model, mode="w", **options)
     assert tree(tmp_path) == before
     exec(str(caught.value).rpartition(": ")[2], {"shutil": shutil})
-    ds.flux.predict_to_zarr(store, model, mode=mode, **options)
+    ds.flux.predict_to_zarr(store, model, mode="w", **options)
 
 
 # --- the state --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", ["series", "maps", "eager"])
+@pytest.mark.parametrize("layout", ["series", "maps"])
 def test_months_follow_one_another(
     world: xr.Dataset, daily_model: FluxModel, expected: xr.Dataset, spread: float,
     tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch,
@@ -448,6 +449,69 @@ def test_months_follow_one_another(
     )
     assert state.attrs == whole.attrs
     assert not list(tmp_path.glob("*.part"))
+
+
+# --- at scale ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunks", [(180, 15, 15), (1, 721, 1440)], ids=str)
+def test_graphs_of_a_quarter_of_a_degree_are_small(
+    daily_model: FluxModel, tmp_path: Path, chunks: tuple[int, int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from test_streaming import blank
+
+    few: list[tuple[Any, Any]] = []
+
+    def enough(graph: Any, keys: Any, done: Any) -> None:
+        few.append((graph, keys))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scheduling, "run", enough)
+    with pytest.raises(KeyboardInterrupt):
+        blank(daily_model, chunks).flux.predict_to_zarr(tmp_path / "f.zarr", daily_model)
+    (graph, keys), *_ = few
+    assert len(keys) == (to_zarr.AT_ONCE if chunks[0] > 1 else 16 * 6)
+    assert len(graph.to_dict()) <= 1.7 * len(keys)
+    assert len(cloudpickle.dumps(graph)) < 3e6
+
+
+MEMORY = """
+import resource, sys, warnings
+import dask.array as da, numpy as np, xarray as xr, xflux
+sys.path[:0] = sys.argv[4:]
+warnings.simplefilter("ignore")
+from test_streaming import DRIVERS
+model, store, days = xflux.load_model(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+base = xflux.datasets.load("simulated-grid", shape=(2, 2), years=1)
+coords = {"time": xr.date_range("2001-01-01", periods=days)}
+coords |= {"lat": ("lat", np.linspace(60, -60, 40), base.lat.attrs)}
+coords |= {"lon": ("lon", np.arange(80.0), base.lon.attrs)}
+coords |= {"igbp": (("lat", "lon"), np.full((40, 80), "ENF"))}
+ds = xr.Dataset(coords=coords)
+land = np.where(np.arange(80) % 20, np.nan, 1).astype("f4")
+for name in DRIVERS:
+    value = {"EVI": 0.3, "LAI": 2.0}.get(name, 15.0)
+    array = da.full((days, 40, 80), value, chunks=(1, 40, 80), dtype="f4")
+    ds[name] = (("time", "lat", "lon"), array * land, base[name].attrs)
+ds.flux.predict_to_zarr(store, model, progress=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units")
+def test_memory_does_not_grow_with_the_run(daily_model: FluxModel, tmp_path: Path) -> None:
+    """Three years of drivers hold 75 MB more than one."""
+    model, here = daily_model.save(tmp_path / "model.safetensors"), Path(__file__).parent
+    peaks = []
+    for days in (365, 1095):
+        arguments = [str(model), str(tmp_path / f"{days}.zarr"), str(days), str(here)]
+        command = [sys.executable, "-c", MEMORY, *arguments]
+        done = subprocess.run(command, cwd=here.parent, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        peaks.append(float(done.stdout.splitlines()[-1]))
+    assert peaks[1] - peaks[0] < 30, peaks
 
 
 # --- errors -----------------------------------------------------------------------------------

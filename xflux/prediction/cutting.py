@@ -145,7 +145,7 @@ def cut(
         natural[time] *= math.ceil(STEPS / natural[time])
         natural[time] = min(natural[time], sizes[time])
     _split(natural, space, natural[time], always=drivers is None)
-    chunks = {dim: _chunk(dim, wanted.get(dim), natural[dim], sizes[dim]) for dim in layout}
+    chunks = {dim: chunk_of(dim, wanted.get(dim), natural[dim], sizes[dim]) for dim in layout}
     blocks = {}
     for dim in layout:
         ratio = natural[dim] / chunks[dim]
@@ -171,7 +171,13 @@ def _split(natural: dict[str, int], space: list[str], steps: int, *, always: boo
         natural[longest] = math.ceil(natural[longest] / 2)
 
 
-def _chunk(dim: str, wanted: int | None, natural: int, size: int) -> int:
+def chunk_of(dim: str, wanted: int | None, natural: int, size: int) -> int:
+    """The chunk of the store along a dimension: the one that is wanted, or the natural one.
+
+    Raises
+    ------
+    WriteError
+    """
     if wanted is None:
         return natural
     if wanted == -1:

@@ -17,13 +17,13 @@ import xarray as xr
 from xflux.errors import DataError, WriteError
 from xflux.prediction import scheduling
 from xflux.prediction.carried import VARIABLES, beginning, from_bytes
-from xflux.prediction.cutting import Cut, cut
+from xflux.prediction.cutting import Cut, chunk_of, cut
 from xflux.prediction.folder import folder
 from xflux.prediction.run import Run
 from xflux.prediction.scheduling import Block, Sources
 from xflux.prediction.streaming import state_sizes
 from xflux.prediction.unfinished import Note, Unfinished
-from xflux.prediction.writing import Job
+from xflux.prediction.writing import Job, digest
 from xflux.progress import StepBar
 
 AT_ONCE = 1000
@@ -148,8 +148,8 @@ def _template(
     sizes, wanted = dict(parts.sizes), dict(parts.chunks)
     if run.task.plan.members:
         count = state_sizes(run.task)["member"]
-        given = chunks.get("realization", -1)
-        sizes["realization"], wanted["realization"] = count, count if given == -1 else given
+        sizes["realization"] = count
+        wanted["realization"] = chunk_of("realization", chunks.get("realization"), count, count)
     lead = ("realization",) if run.task.plan.members else ()
     shape = tuple(sizes[dim] for dim in (*lead, *parts.layout))
     empty = da.full(shape, np.nan, dtype=np.float32, chunks=-1)
@@ -188,18 +188,13 @@ def _about(run: Run, job: Job, template: xr.Dataset) -> dict[str, str]:
         values.update(f"{name}{coordinate.dims}{coordinate.dtype}".encode())
         found = coordinate.values
         values.update(str(found.tolist()).encode() if found.dtype == object else found.tobytes())
-    begins = None if run.initial is None else sorted(run.initial)
+    given = zip((*plan.drivers, *plan.statics), (*run.drivers, *run.statics), strict=True)
+    held = [a for a in (run.initial or {}).values() if isinstance(a, np.ndarray)]
+    begins = None if run.initial is None else digest(held)
     return {
         "model": hashlib.sha256(f"{weights.sha256}{plan.inputs}".encode()).hexdigest(),
         "entities or times": values.hexdigest(),
-        "drivers": str(
-            [
-                (m, v.dims, str(v.dtype))
-                for m, v in zip(
-                    (*plan.drivers, *plan.statics), (*run.drivers, *run.statics), strict=True
-                )
-            ]
-        ),
+        "drivers": str([(match, v.dims, str(v.dtype)) for match, v in given]),
         "settings": str((plan.members, plan.precision, job.keep, begins, run.task.targets)),
         "chunks": str(job.cut),
         "version of xflux": run.version,
@@ -269,7 +264,10 @@ def _write_state(run: Run, job: Job, store: Unfinished, about: Mapping[str, str]
         name: da.zeros([sizes[dim] for dim in dims[name]], dtype=v.dtype, chunks=-1)
         for name, v in VARIABLES.items()
     }
-    encoding = {n: {"chunks": tuple(blocks[dim] for dim in dims[n])} for n in VARIABLES}
+    encoding = {
+        name: {"chunks": tuple(min(blocks[dim], sizes[dim]) for dim in dims[name])}
+        for name in VARIABLES
+    }
     store.begin(_to_write(run.state(empty)), encoding, about, overwrite=True)
     for tile, note in job.store.notes().items():
         where = parts.block(tile, note.slab)

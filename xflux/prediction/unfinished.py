@@ -238,6 +238,10 @@ class Unfinished:
             for path in _chunks(array, region):
                 _sync(Path(self.data.url, name, path))
 
+    def starts_missing(self, name: str) -> bool:
+        """Whether an array is missing values where nothing is written."""
+        return bool(np.isnan(self._array(name).fill_value))
+
     def _array(self, name: str) -> Any:
         """An array of the store, opened once a process."""
         import zarr

@@ -102,7 +102,7 @@ def write_block(
             keep=job.keep or slab < job.cut.slabs - 1,
         )
         land = any(np.isfinite(flux).any() for flux in fluxes)
-        if land:
+        if land or not all(job.store.starts_missing(name) for name in job.task.names):
             _write(job, job.cut.block(tile, slab), fluxes)
         note = Note(slab, land, digest(arrays))
         job.store.done(tile, note, b"" if after is None else to_bytes(after))
