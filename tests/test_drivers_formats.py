@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -424,13 +425,19 @@ def test_daily_cities(shared_data: Path) -> None:
         )
 
 
-def test_tundra_as_it_is(shared_data: Path) -> None:
-    folder = shared_data / "gridded" / "dvmdostem_toolik"
-    climate = xr.open_dataset(folder / "historic-climate.nc")
-    with warned("VPD is derived from monthly means of TA and EA"):
-        drivers = climate.flux.drivers()
-    with warned("predicting without LAI, EVI"):
-        fluxes = drivers.assign_coords(igbp="OSH").flux.predict()
+def test_tundra_as_it_is(shared_data: Path, tmp_path: Path) -> None:
+    """The lines of docs/drivers.md, at most ten of them, on the file as it is."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "drivers.md"
+    code = page.read_text("utf-8").split("```python\n")[1].split("```")[0]
+    assert len(code.strip().splitlines()) <= 10
+    file = shared_data / "gridded" / "dvmdostem_toolik" / "historic-climate.nc"
+    (tmp_path / file.name).symlink_to(file)
+    names: dict[str, object] = {}
+    with contextlib.chdir(tmp_path), warned("VPD is derived", "without LAI, EVI", count=2):
+        exec(compile(code, "docs/drivers.md", "exec"), names)
+    climate, drivers = xr.open_dataset(file), names["drivers"]
+    assert isinstance(drivers, xr.Dataset)
+    fluxes = xr.load_dataset(tmp_path / "fluxes.nc")
     assert fluxes.GPP.dims == ("time", "Y", "X")
     assert fluxes.time.dt.calendar == "noleap"
     assert np.isfinite(fluxes.GPP).all()
