@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
+import pytest
 import xarray as xr
+
+from xflux.drivers import coarsen
 
 LAT = np.array([50.5, 50.25, 50.0])
 LON = np.array([9.75, 10.0, 10.25, 359.75])
@@ -148,3 +153,12 @@ def close(found: xr.Dataset, expected: dict[str, np.ndarray]) -> None:
     """The drivers, in the order of the expected ones, to a relative millionth."""
     for name, values in expected.items():
         np.testing.assert_allclose(found[name].values, values, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pieces() -> Iterator[None]:
+    """Every chunk of time is a piece of its own, and arrays in memory are cut too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coarsen, "_BYTES", 1)
+        patch.setattr(coarsen, "_MANY", 8 * 300)
+        yield

@@ -10,6 +10,7 @@ from faulty import says, warned
 
 from xflux.errors import DataError, SchemaError
 
+small_pieces = reanalysis.small_pieces
 ALL = ["TA", "TA_MIN", "TA_MAX", "SW_IN", "VPD", "P"]
 
 

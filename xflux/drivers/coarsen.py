@@ -59,7 +59,7 @@ def pieces(needs: Needs, variables: Sequence[xr.Variable], time: str) -> tuple[i
     """Sizes of the pieces of the output, after the chunks of the input.
 
     A step of the output belongs to the chunk that holds the last step it needs. Chunks that would
-    give very small pieces are taken together, unless each step needs its own alone.
+    give very small pieces, as those of files that were written step by step, are taken together.
     """
     size = len(needs.stop)
     if not size:
@@ -72,7 +72,7 @@ def pieces(needs: Needs, variables: Sequence[xr.Variable], time: str) -> tuple[i
         cut = (chunked[0].chunks or ())[chunked[0].dims.index(time)]
         owner = np.searchsorted(np.cumsum(cut), needs.stop - 1, side="right")
         edges = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), size]
-        least = 0.0 if (needs.stop - needs.first == 1).all() else _BYTES / width
+        least = _BYTES / width
     else:
         edges, least = list(range(size + 1)), _MANY / width
     kept = [0]

@@ -83,6 +83,7 @@ def dress(
         out = _with_characteristics(out, part, tolerance, problems)
     if problems:
         raise SchemaError(list(dict.fromkeys(problems)), where="the Datasets for drivers")
+    out = _in_the_same_chunks(out, dim)
     origin = {name: text for _, series in reversed(made) for name, text in series.origin.items()}
     out = _described(out, main, [part for part, _ in made], first.step, origin)
     if clock.of_place is not None:
@@ -114,6 +115,16 @@ def _frame(main: Part, first: Series, clock: Clock) -> xr.Dataset:
     local = clock.words if main.schema.time_step == "sub-daily" else "the clock of the input"
     attrs = time_attributes(first.step, local)
     return frame.assign_coords({time: xr.Variable(dim, first.time.values, attrs)})
+
+
+def _in_the_same_chunks(out: xr.Dataset, time: str) -> xr.Dataset:
+    """Coordinates along time that are lazy, such as bounds, in the chunks of the drivers."""
+    lazy = [v for v in out.data_vars.values() if v.chunks is not None]
+    if not lazy:
+        return out
+    cut = dict(zip(lazy[0].dims, lazy[0].chunks or (), strict=True))[time]
+    along = {n: c for n, c in out.coords.items() if c.chunks is not None and time in c.dims}
+    return out.assign_coords({n: c.variable.chunk({time: cut}) for n, c in along.items()})
 
 
 def _named(out: xr.Dataset, main: Part) -> xr.Dataset:
