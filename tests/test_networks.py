@@ -57,7 +57,8 @@ def test_lstm_equals_the_readable_step(seed: int) -> None:
     found, (hidden, cell) = network(drivers, characteristics)
     torch.testing.assert_close(found, torch.stack(expected, dim=1), rtol=0, atol=1e-6)
     torch.testing.assert_close(hidden[0], state[0], rtol=0, atol=1e-6)
-    torch.testing.assert_close(cell[0], state[1], rtol=0, atol=1e-6)
+    # a cell has no bound: one rounding of a large one is more than a millionth
+    torch.testing.assert_close(cell[0], state[1], rtol=1e-6, atol=1e-6)
 
 
 def means_in_loops(drivers: np.ndarray, span: float) -> np.ndarray:
