@@ -185,7 +185,7 @@ def test_zero_where_plants_rest() -> None:
     loss.sum().backward()
     assert gpp.grad is not None
     assert (gpp.grad > 0).tolist() == [True, True, True, False]
-    assert float(terms.zero(gpp, weather(4), numbers(2.0))) == 0.0  # nobody rests
+    assert float(terms.zero(gpp.detach(), weather(4), numbers(2.0))) == 0.0  # nobody rests
 
 
 def test_temperature_response_by_hand() -> None:
