@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import cloudpickle
 import dask.array as da
 import numpy as np
 import xarray as xr
+from memory import peak
 
 import xflux
 from xflux.prediction import scheduling
@@ -86,7 +86,7 @@ def write(folder: Path, days: int) -> None:
     model = xflux.load_model(folder / "small.safetensors")
     ds = lazy_grid((60, 120), days, (1, 60, 120))
     ds.flux.predict_to_zarr(folder / f"{days}.zarr", model, progress=False)
-    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    print(json.dumps(peak()))
 
 
 def memory(years: list[int]) -> None:
@@ -98,10 +98,10 @@ def memory(years: list[int]) -> None:
         for count in years:
             command = [sys.executable, __file__, "--write", str(365 * count), "--folder", folder]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            peak = float(done.stdout.splitlines()[-1])
+            most = float(done.stdout.splitlines()[-1])
             data = 60 * 120 * 365 * count * len(DRIVERS) * 4 / 1e6
             print(
-                f"maps of 60 x 120 cells, {count} years ({data:.0f} MB of drivers): {peak:.0f} MB"
+                f"maps of 60 x 120 cells, {count} years ({data:.0f} MB of drivers): {most:.0f} MB"
             )
 
 

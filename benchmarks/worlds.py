@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +30,43 @@ def write(folder: Path, layout: str, *, rows: int, columns: int, years: int, lan
     path = folder / f"{layout}-{rows}x{columns}x{years}{'-land' if land else ''}.zarr"
     if path.exists():
         return path
-    chunks = {
-        "series": {"time": -1, "lat": TILE, "lon": TILE},
-        "map": {"time": SLAB, "lat": -1, "lon": -1},
-    }[layout]
     ds = xflux.datasets.load(
         "simulated-grid", shape=(rows, columns), years=years, chunks={"lat": TILE, "lon": TILE}
     )
     if land:
         ds = all_land(ds)
-    ds = ds.chunk(chunks)
     part = path.with_suffix(".part")
-    ds.to_zarr(part, mode="w", consolidated=False)
+    if layout == "series":
+        ds.to_zarr(part, mode="w", consolidated=False)
+    else:
+        with tempfile.TemporaryDirectory(dir=folder) as between:
+            write_maps(ds, part, Path(between))
     part.rename(path)
     return path
+
+
+def write_maps(ds: xr.Dataset, path: Path, between: Path) -> None:
+    """Write whole maps slab by slab, from tiles that were written before: memory holds one slab."""
+    tiles = {"time": SLAB, "lat": TILE, "lon": TILE}
+    ds.to_zarr(between / "tiles.zarr", encoding={n: _chunks(ds[n], tiles) for n in ds.data_vars})
+    cut = xr.open_zarr(between / "tiles.zarr")
+    for variable in cut.variables.values():
+        variable.encoding.clear()
+    maps = cut.chunk(time=SLAB, lat=-1, lon=-1)
+    for name in [n for n in maps.variables if "time" not in maps[n].dims]:
+        maps[name].load()
+    maps.to_zarr(path, mode="w", compute=False, consolidated=False)
+    for first in range(0, ds.sizes["time"], SLAB):
+        slab = maps.isel(time=slice(first, first + SLAB))
+        slab.drop_vars([n for n in slab.variables if "time" not in slab[n].dims]).to_zarr(
+            path, region={"time": slice(first, first + SLAB)}, consolidated=False
+        )
+
+
+def _chunks(variable: xr.DataArray, sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """The encoding that cuts a variable into chunks."""
+    shape = dict(zip(map(str, variable.dims), variable.shape, strict=True))
+    return {"chunks": tuple(min(sizes[dim], size) for dim, size in shape.items())}
 
 
 def all_land(ds: xr.Dataset) -> xr.Dataset:
