@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+if importlib.util.find_spec("llvmlite") is None:  # compiled code is an extra of xflux
+    collect_ignore = [
+        f"xflux/prediction/{name}.py" for name in ("fused", "fused_step", "vector_code")
+    ]
+
 
 def pytest_configure() -> None:
     """One thread for torch and a matplotlib that draws to files, also in subprocesses."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -86,6 +87,16 @@ def no_computes(
 ) -> Callable[[], AbstractContextManager[ComputeCount]]:
     """``with no_computes(): ...`` fails when dask computes anything in it."""
     return lambda: count_computes(0)
+
+
+@pytest.fixture(scope="session")
+def checker() -> Any:
+    """The suite of the IOOS compliance checker, with its tests loaded."""
+    suite = pytest.importorskip("compliance_checker.suite", reason="compliance-checker is missing")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        suite.CheckSuite.load_all_available_checkers()
+    return suite
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,7 @@ import xarray as xr
 from xflux.errors import XfluxWarning
 
 ROWS = (
-    *range(1, 8),
-    *range(10, 26),
-    *(31, 32, 35),
+    *range(1, 37),
     *range(37, 49),
     *range(53, 59),
     *range(61, 65),

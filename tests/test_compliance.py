@@ -18,16 +18,6 @@ OLDEST = "cf:1.8"
 OTHER_VERSION = 'does not contain "CF-1.8"'
 
 
-@pytest.fixture(scope="module")
-def checker():
-    """The checker's suite, with its tests loaded."""
-    suite = pytest.importorskip("compliance_checker.suite", reason="compliance-checker is missing")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        suite.CheckSuite.load_all_available_checkers()
-    return suite
-
-
 def complaints(suite, path: Path, test: str) -> list[str]:
     """What the checker would correct, in words; what it crashes on itself does not count."""
     checks = suite.CheckSuite()

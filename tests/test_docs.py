@@ -88,6 +88,8 @@ def test_table_of_variables_is_of_today() -> None:
     tables = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
     text = tables["PAGE"].read_text(encoding="utf-8")
     assert tables["page"](text) == text, "run: python docs/make_tables.py"
+    text = tables["CHECK_PAGE"].read_text(encoding="utf-8")
+    assert tables["check_page"](text) == text, "run: python docs/make_tables.py"
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=relative)

@@ -120,7 +120,7 @@ def test_half_hourly_plumber2_becomes_daily(shared_data: Path, daily_model: Flux
         ds.flux.predict(daily_model)
     daily = follow(caught.value, ds)
     assert resolve(daily).time_step == "daily"
-    with warned("predicting without TA_MIN, TA_MAX, EVI", "not seen (OSH)", count=2):
+    with warned("predicting without EVI", "not seen (OSH)", count=2):
         found = daily.flux.predict(daily_model)
     assert found["GPP"].dims == ("time", "y", "x")
     assert np.isfinite(found["GPP"]).all()

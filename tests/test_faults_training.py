@@ -19,7 +19,7 @@ from xflux.features import Inputs
 from xflux.model import FluxModel
 from xflux.skill.clusters import clusters
 from xflux.training import supervised as training
-from xflux.training.checkpoint import Checkpoint
+from xflux.training.checkpoint import Checkpoint, Reached
 from xflux.training.towers import describe_inputs, read_towers
 
 
@@ -53,9 +53,9 @@ def test_divergence_names_the_epoch_and_keeps_the_last_good_one(
         keys.append(key)
         make(self, path, key)
 
-    def written(self: Checkpoint, member: int, number: int, *rest: Any) -> None:
-        epochs.append(number)
-        write(self, member, number, *rest)
+    def written(self: Checkpoint, name: str, reached: Reached) -> None:
+        epochs.append(reached.epochs)
+        write(self, name, reached)
 
     monkeypatch.setattr(training, "multi_loss", failing)
     monkeypatch.setattr(Checkpoint, "write", written)
@@ -64,9 +64,10 @@ def test_divergence_names_the_epoch_and_keeps_the_last_good_one(
     with pytest.raises(TrainingDiverged) as caught:
         towers.flux.train(checkpoint=path, **SMALL)
     says(caught.value, f"nan in epoch {epoch} of 3", "look for extreme", 'settings={"learning_')
-    good, tensors = Checkpoint(path, keys[0]).current(0)
-    assert good == epoch - 1
-    assert all(np.isfinite(tensor.numpy()).all() for tensor in tensors.values())
+    good = Checkpoint(path, keys[0]).reached("member0")
+    assert good.epochs == epoch - 1
+    assert good.tensors
+    assert all(np.isfinite(tensor.numpy()).all() for tensor in good.tensors.values())
 
 
 @pytest.mark.parametrize("rate", [row(61, "learning_rate_too_large", 1e30)])
@@ -206,7 +207,7 @@ def test_model_of_another_time_step(
 ) -> None:
     with pytest.raises(ModelError) as caught:
         drivers.flux.predict(monthly_model)
-    says(caught.value, words, "the Dataset is daily", 'ds = ds.resample(time="MS").mean()')
+    says(caught.value, words, "the Dataset is daily", 'ds = ds.flux.drivers(to="monthly")')
 
 
 @pytest.mark.parametrize("step", [row(69, "no_model_for_this_step", "7D")])

@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 import xflux
-from xflux.architectures import untrained
+from xflux.architectures import build_network
 from xflux.cf.schema import resolve
 from xflux.errors import DataError, ModelError, ModelFileError, XfluxWarning
 from xflux.model import FluxModel
@@ -89,7 +89,7 @@ def small(**changed: Any) -> Settings:
 
 def test_the_meta_gradient_equals_one_unrolled_by_hand() -> None:
     network, tasks = tiny_problem()
-    loss = meta.meta_loss(network, tasks, torch.ones(3), small())
+    loss = meta.meta_loss(network, tasks, small())
     loss.backward()
     parameters = [p.detach().clone().requires_grad_(True) for p in network.parameters()]
     expected = by_hand(network, parameters, tasks[0])
@@ -101,7 +101,7 @@ def test_the_meta_gradient_equals_one_unrolled_by_hand() -> None:
 
 def test_the_meta_gradient_equals_finite_differences() -> None:
     network, tasks = tiny_problem(1)
-    meta.meta_loss(network, tasks, torch.ones(3), small()).backward()
+    meta.meta_loss(network, tasks, small()).backward()
     generator = np.random.default_rng(0)
     for parameter in network.parameters():
         where = tuple(int(generator.integers(n)) for n in parameter.shape)
@@ -110,7 +110,7 @@ def test_the_meta_gradient_equals_finite_differences() -> None:
         for shift in (1e-5, -1e-5):
             with torch.no_grad():
                 parameter[where] += shift
-            losses.append(float(meta.meta_loss(network, tasks, torch.ones(3), small()).detach()))
+            losses.append(float(meta.meta_loss(network, tasks, small()).detach()))
             with torch.no_grad():
                 parameter[where] -= shift
         assert found == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-5, abs=1e-8)
@@ -121,7 +121,7 @@ def test_first_order_has_the_same_loss_and_another_gradient() -> None:
     found = []
     for second in (True, False):
         network.zero_grad()
-        loss = meta.meta_loss(network, tasks, torch.ones(3), small(second_order=second))
+        loss = meta.meta_loss(network, tasks, small(second_order=second))
         loss.backward()
         slope = network.gpp.inner.weight.grad
         assert slope is not None
@@ -264,7 +264,7 @@ def test_settings_are_as_published(published: FluxModel) -> None:
     assert (chosen.tasks, chosen.scaling) == ("domains", "entity")
     assert not published.inputs.characteristics
     assert not published.inputs.derived
-    member = untrained(replace(published.inputs, drivers=tuple("abcde"), required=()), chosen)
+    member = build_network(replace(published.inputs, drivers=tuple("abcde"), required=()), chosen)
     of_gpp = sum(p.numel() for n, p in member.named_parameters() if n.startswith("gpp."))
     assert of_gpp == 1_246_002 / 2  # both networks of the original, with five drivers
 

@@ -27,7 +27,7 @@ from xflux.cf.schema import resolve
 from xflux.errors import XfluxError, XfluxWarning
 from xflux.features import CLOUDED
 from xflux.model import FluxModel
-from xflux.prediction import blocks, ensemble
+from xflux.prediction import blocks, ensemble, fused, kernel
 from xflux.training.towers import Towers, read_towers
 
 TOLERANCE = 1e-6
@@ -543,7 +543,8 @@ def test_every_cell_and_step_is_predicted_with_its_own_drivers(
     }
     for cells, tile in ((1, 1), (7, 3), (20, 64)):
         monkeypatch.setattr(blocks, "CELLS", cells)
-        monkeypatch.setattr(ensemble, "TILE", tile)
+        for engine in (kernel.Engine, fused.Engine):
+            monkeypatch.setattr(engine, "at_once", lambda self, steps, tile=tile: tile)
         for ds in (world, world.chunk(lat=5, lon=2)):
             found = ds.flux.predict(daily_model).load()
             assert_close(found, expected, spread)

@@ -86,7 +86,7 @@ def test_nothing_known_is_a_z_of_zero_and_the_plain_member() -> None:
     with torch.no_grad():
         expected, _ = plain(drivers, characteristics)
     for given_z in (z, None):
-        found, _ = network(drivers, characteristics, None, given_z)
+        found, _ = network(drivers, characteristics, z=given_z)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 

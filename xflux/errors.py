@@ -48,8 +48,16 @@ class TrainingDiverged(XfluxError, RuntimeError):
     """The loss became infinite or undefined during training."""
 
 
+class TrainingStopped(XfluxError, RuntimeError):
+    """A process that trained a member ended before it was done."""
+
+
 class DownloadError(XfluxError, OSError):
     """A dataset could not be fetched or did not pass its check."""
+
+
+class WriteError(XfluxError, OSError):
+    """A store could not be written: no room, no permission, it is there already, a block failed."""
 
 
 class XfluxWarning(UserWarning):

@@ -20,6 +20,7 @@ import xarray as xr
 from xflux import features
 from xflux.cf.derived import DERIVED
 from xflux.cf.schema import Schema
+from xflux.cf.targets import CARBON, Target, outputs_of, sound
 from xflux.cf.variables import BY_NAME
 from xflux.errors import ModelFileError
 from xflux.features import Characteristic, Inputs
@@ -39,7 +40,7 @@ _WRONG = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FluxModel:
-    """An ensemble that predicts GPP, Reco and NEE.
+    """An ensemble that predicts GPP, Reco and NEE, or what it was tuned to.
 
     Attributes
     ----------
@@ -51,12 +52,15 @@ class FluxModel:
         Weights of all members.
     card : dict
         What is known about the model: towers, period, scores, licence, where not to use it.
+    targets : tuple of Target
+        What it predicts.
     """
 
     inputs: Inputs
     settings: Settings
     members: Members
     card: dict[str, Any]
+    targets: tuple[Target, ...] = CARBON
 
     @property
     def time_step(self) -> str:
@@ -86,6 +90,7 @@ class FluxModel:
         *,
         members: bool = False,
         device: str = "cpu",
+        precision: str = "float32",
         initial_state: xr.Dataset | None = None,
         keep_state: bool = False,
         support: xr.Dataset | str | None = None,
@@ -96,16 +101,20 @@ class FluxModel:
             schema,
             self.inputs,
             self.members,
-            source=self._source(),
+            source=self.source,
             version=_version(),
+            targets=self.targets,
             members=members,
             device=device,
+            precision=precision,
             initial_state=initial_state,
             keep_state=keep_state,
             support=support,
         )
 
-    def _source(self) -> str:
+    @property
+    def source(self) -> str:
+        """What a prediction says of where it comes from."""
         count = self.card.get("towers_count", len(self.card.get("towers", ())))
         return (
             f"xflux {_version()}: {self.settings.method} ensemble of {self.settings.members} "
@@ -171,16 +180,28 @@ def _summary(model: FluxModel) -> list[tuple[str, str]]:
         ("method", f"{model.settings.method}, {model.settings.members} members of "
                    f"{model.settings.hidden} hidden units"),
         ("time step", inputs.time_step),
+        ("predicts", ", ".join(f"{t.name} [{t.units}]" for t in model.targets)),
         ("needs", shown(inputs.required)),
         ("uses", shown(inputs.optional) or "nothing more"),
         ("characteristics", ", ".join(c.label for c in inputs.characteristics) or "none"),
         ("trained on", f"{len(towers)} entities, {card.get('labelled_steps', '?')} labelled steps, "
                        f"{' to '.join(card.get('period', ()))}"),
+        *_tuned(card),
         ("epochs", f"{model.settings.last_epoch} of a schedule of {model.settings.epochs}"),
         ("validation", _validation(card)),
         ("sha256", model.sha256[:16]),
     ]  # fmt: skip
     return rows
+
+
+def _tuned(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    about = card.get("finetuned")
+    if not about:
+        return []
+    return [
+        ("tuned", f"{about['what']} of {about['from']!r}, on {about['entities_count']} entities, "
+                  f"{about['steps_used']} labelled steps"),
+    ]  # fmt: skip
 
 
 def _validation(card: Mapping[str, Any]) -> str:
@@ -283,12 +304,15 @@ def _hash(data: bytes) -> str:
 
 
 def _to_json(model: FluxModel) -> dict[str, Any]:
-    return {
+    about = {
         "format_version": FORMAT_VERSION,
         "inputs": dataclasses.asdict(model.inputs),
         "settings": dataclasses.asdict(model.settings),
         "card": model.card,
     }
+    if model.targets != CARBON:
+        about["targets"] = [dataclasses.asdict(target) for target in model.targets]
+    return about
 
 
 def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
@@ -311,7 +335,15 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
         if name in NAMES
     }
     settings = Settings(**known)
-    model = FluxModel(inputs=inputs, settings=settings, members=members, card=dict(about["card"]))
+    model = FluxModel(
+        inputs=inputs,
+        settings=settings,
+        members=members,
+        card=dict(about["card"]),
+        targets=tuple(Target(**item) for item in about["targets"])
+        if "targets" in about
+        else CARBON,
+    )
     _check_shapes(model)
     return model
 
@@ -334,6 +366,8 @@ def _check_shapes(model: FluxModel) -> None:
         or not all(0 < scale < np.inf for scale in inputs.scale)
     ):
         raise ModelFileError("the model's normalisation does not fit its inputs")
+    if not sound(model.targets):
+        raise ModelFileError("the model's targets are not those of a model")
     if not inputs.required or not set(inputs.required) <= set(inputs.drivers):
         raise ModelFileError("the model needs drivers that are not among its drivers")
     if model.settings.members != len(model.weights):
@@ -349,27 +383,26 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
     """Names, types and shapes must be those of a member; no memory is taken to tell."""
     import torch
 
-    from xflux.architectures import method_of, untrained
+    from xflux import physics
+    from xflux.architectures import build_network, method_of
 
-    inputs, hidden = model.inputs, model.settings.hidden
+    inputs, settings = model.inputs, model.settings
     if method_of(weights) == "metaflux":
-        lstm, units = "gpp.lstm", weights["gpp.inner.weight"].shape[-1]
-        width = len(inputs.drivers)
+        lstm, width = "gpp.lstm", len(inputs.drivers)
+        whole = bool(weights["by_entity"][0]) == settings.by_entity
     else:
-        lstm, units = "recurrent.lstm", weights["recurrent.heads.weight"].shape[-1]
-        width = inputs.width + inputs.characteristic_width
-    taken = weights[f"{lstm}.weight_ih_l0"].shape[-1]
-    if taken != width or units != hidden:
+        lstm, width = "recurrent.lstm", inputs.width + inputs.characteristic_width
+        whole = True
+    units, taken = weights[f"{lstm}.weight_hh_l0"].shape[-1], weights[f"{lstm}.weight_ih_l0"]
+    if taken.shape[-1] != width or units != settings.hidden:
         raise ModelFileError(
-            f"the model's weights take {taken} inputs, its description names {width}; or they "
-            f"are not of {hidden} hidden units, as it says"
+            f"the model's weights take {taken.shape[-1]} inputs, its description names {width}; or "
+            f"they are not of {settings.hidden} hidden units, as it says"
         )
-    if lstm == "gpp.lstm" and float(weights["by_entity"][0]) != (
-        model.settings.scaling == "entity"
-    ):
+    if not whole:
         raise ModelFileError("the model's weights are not of the scaling that it says")
     with torch.device("meta"):
-        member = untrained(inputs, model.settings)
+        member = build_network(inputs, settings, outputs=outputs_of(model.targets))
     expected = {name: tuple(tensor.shape) for name, tensor in member.state_dict().items()}
     found = {name: values.shape for name, values in weights.items()}
     if found != expected or any(values.dtype != np.float32 for values in weights.values()):
@@ -380,3 +413,7 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
         raise ModelFileError("the model's running means have spans that are not positive")
     if not all(np.isfinite(values).all() for values in weights.values()):
         raise ModelFileError("the model's weights are not finite: its training diverged")
+    if settings.physics is not None:
+        for name, values in physics.fixed(inputs, settings.physics).items():
+            if not np.array_equal(weights[f"law.{name}"], values.numpy()):
+                raise ModelFileError(f"the model's law does not fit its inputs: {name}")

@@ -36,6 +36,39 @@ class State(NamedTuple):
     weights: Tensor
 
 
+class Steps(NamedTuple):
+    """Some of the steps of a batch, those that are scored: what is not scored need not be computed.
+
+    Attributes
+    ----------
+    row : Tensor
+        Shape (n,): their places among all B * T steps, those of the first series first.
+    series : Tensor
+        Shape (n,): the series of each, from 0 to B - 1.
+    """
+
+    row: Tensor
+    series: Tensor
+
+    @classmethod
+    def where(cls, wanted: Tensor) -> Steps:
+        """The steps at which ``wanted``, of shape (B, T), is true."""
+        row = wanted.flatten().nonzero().squeeze(1)
+        return cls(row, row.div(wanted.shape[1], rounding_mode="floor"))
+
+
+def pick(values: Tensor, steps: Steps | None) -> Tensor:
+    """Of (B, T, X) the wanted steps, (n, X); all of it where no steps are given."""
+    return values if steps is None else values.flatten(0, 1).index_select(0, steps.row)
+
+
+def repeat(values: Tensor, length: int, steps: Steps | None) -> Tensor:
+    """(B, X) at every step, (B, T, X), or at the wanted ones, (n, X)."""
+    if steps is None:
+        return values.unsqueeze(1).expand(-1, length, -1)
+    return values.index_select(0, steps.series)
+
+
 class SharedDropout(nn.Module):
     """Dropout that takes the same units away at every step of a window.
 
@@ -47,12 +80,12 @@ class SharedDropout(nn.Module):
         super().__init__()
         self.share = share
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Drop units of (B, T, H) in training; the rest is scaled up to keep the mean."""
+    def forward(self, hidden: Tensor, count: int, steps: Steps | None = None) -> Tensor:
+        """Drop units of (B, T, H), or (n, H), of ``count`` series; the mean is kept by scaling."""
         if not self.training or self.share == 0.0:
             return hidden
-        keep = torch.rand(len(hidden), 1, hidden.shape[-1], device=hidden.device) >= self.share
-        return hidden * (keep / (1.0 - self.share))
+        keep = torch.rand(count, hidden.shape[-1], device=hidden.device) >= self.share
+        return hidden * repeat(keep / (1.0 - self.share), hidden.shape[1], steps)
 
 
 class CTLSTM(nn.Module):
@@ -88,20 +121,29 @@ class CTLSTM(nn.Module):
             dict(self.lstm.named_parameters())["bias_hh_l0"][hidden : 2 * hidden] = 1.0
 
     def forward(
-        self, drivers: Tensor, characteristics: Tensor, state: tuple[Tensor, Tensor] | None = None
+        self,
+        drivers: Tensor,
+        characteristics: Tensor,
+        state: tuple[Tensor, Tensor] | None = None,
+        *,
+        steps: Steps | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Fluxes in units of their spread, (B, T, outputs), and the state at the end."""
-        repeated = characteristics.unsqueeze(1).expand(-1, drivers.shape[1], -1)
+        """Fluxes in units of their spread, (B, T, outputs), and the state at the end.
+
+        With ``steps`` the fluxes at those alone, (n, outputs).
+        """
+        repeated = repeat(characteristics, drivers.shape[1], None)
         hidden, state = self.lstm(torch.cat([drivers, repeated], dim=-1), state)
-        return functional.softplus(self.heads(self.dropout(hidden))), state
+        hidden = self.dropout(pick(hidden, steps), len(drivers), steps)
+        return functional.softplus(self.heads(hidden)), state
 
 
 class RunningMeans(nn.Module):
     """Exponential means of the drivers over several spans, without looking ahead.
 
     ``m_t = sum_s d^(t-s) x_s / sum_s d^(t-s)`` with ``d = exp(-1 / span)``: near the start of a
-    series it is the mean of what there is. Computed `STRIDE` steps at a time by one product with
-    a triangular matrix, with the sums carried on.
+    series it is the mean of what there is. Inside of `STRIDE` steps the sums are one product with
+    a triangular matrix, for all blocks of steps at once; then they are carried from block to block.
 
     Parameters
     ----------
@@ -130,16 +172,24 @@ class RunningMeans(nn.Module):
         self, drivers: Tensor, sums: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Running means (B, T, S * D), and the sums to go on from."""
-        parts = []
-        for block in drivers.split(STRIDE, dim=1):
-            length = block.shape[1]
-            fade = self.fade[:, :length]
-            run = torch.einsum("sij,bjd->bsid", self.kernel[:, :length, :length], block)
-            run = run + fade[None, :, :, None] * sums[:, :, None, :]
-            ones = self.kernel[:, :length, :length].sum(-1) + fade * weights[:, None]
-            parts.append((run / ones[None, :, :, None]).permute(0, 2, 1, 3).flatten(2))
-            sums, weights = run[:, :, -1], ones[:, -1]
-        return torch.cat(parts, dim=1), sums, weights
+        count, steps, width = drivers.shape
+        length = min(STRIDE, steps)
+        blocks = -(-steps // length)
+        padded = functional.pad(drivers, (0, 0, 0, blocks * length - steps))
+        inside = padded.view(count, blocks, length, width).permute(1, 2, 0, 3).flatten(2)
+        kernel = self.kernel[:, :length, :length]
+        run = (kernel.flatten(0, 1) @ inside).view(blocks, -1, length, count, width)
+        ones = kernel.sum(-1).repeat(blocks, 1, 1)
+        fade = self.fade[:, :length]
+        before = sums.transpose(0, 1)
+        for block in range(blocks):
+            run[block] += fade[..., None, None] * before[:, None]
+            ones[block] += fade * weights[:, None]
+            last = min(length, steps - block * length) - 1
+            before, weights = run[block, :, last], ones[block, :, last]
+        means = (run / ones[..., None, None]).permute(3, 0, 2, 1, 4)
+        means = means.reshape(count, blocks * length, -1)[:, :steps]
+        return means, before.transpose(0, 1), weights
 
 
 class MeansNetwork(nn.Module):
@@ -159,13 +209,16 @@ class MeansNetwork(nn.Module):
         self.dropout = SharedDropout(dropout)
         self.heads = nn.Linear(hidden, outputs)
 
-    def forward(self, drivers: Tensor, means: Tensor, characteristics: Tensor) -> Tensor:
-        """Fluxes in units of their spread, (B, T, outputs)."""
-        repeated = characteristics.unsqueeze(1).expand(-1, drivers.shape[1], -1)
-        seen = torch.cat([drivers, means, repeated], dim=-1)
-        hidden = functional.silu(self.first(seen))
-        hidden = functional.silu(self.second(self.dropout(hidden)))
-        return functional.softplus(self.heads(self.dropout(hidden)))
+    def forward(
+        self, drivers: Tensor, means: Tensor, characteristics: Tensor, *, steps: Steps | None = None
+    ) -> Tensor:
+        """Fluxes in units of their spread, (B, T, outputs), or (n, outputs) at some steps."""
+        count, length, _ = drivers.shape
+        fixed = repeat(characteristics, length, steps)
+        seen = torch.cat([pick(drivers, steps), pick(means, steps), fixed], dim=-1)
+        hidden = self.dropout(functional.silu(self.first(seen)), count, steps)
+        hidden = self.dropout(functional.silu(self.second(hidden)), count, steps)
+        return functional.softplus(self.heads(hidden))
 
 
 class Member(nn.Module):
@@ -220,7 +273,12 @@ class Member(nn.Module):
         )
 
     def forward(
-        self, drivers: Tensor, characteristics: Tensor, state: State | None = None
+        self,
+        drivers: Tensor,
+        characteristics: Tensor,
+        state: State | None = None,
+        *,
+        steps: Steps | None = None,
     ) -> tuple[Tensor, State]:
         """Run over a series from a state.
 
@@ -232,22 +290,24 @@ class Member(nn.Module):
             Shape (B, K).
         state : State, optional
             The state that an earlier part of the same series ended with.
+        steps : Steps, optional
+            The n steps whose fluxes are wanted; all by default.
 
         Returns
         -------
         fluxes : Tensor
-            Shape (2, B, T, outputs): GPP and Reco of each network, g m-2 d-1.
+            Shape (2, B, T, outputs), or (2, n, outputs): GPP and Reco of each network, g m-2 d-1.
         state : State
             The state at the end.
         """
         state = state or self.start(len(drivers))
         recurrent, (hidden, cell) = self.recurrent(
-            drivers, characteristics, (state.hidden, state.cell)
+            drivers, characteristics, (state.hidden, state.cell), steps=steps
         )
         means, sums, weights = self.running(
             drivers[..., : self.averaged], state.sums, state.weights
         )
-        direct = self.direct(drivers, means, characteristics)
+        direct = self.direct(drivers, means, characteristics, steps=steps)
         fluxes = torch.stack([recurrent, direct]) * self.spread
         return fluxes, State(hidden, cell, sums, weights)
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xflux.networks import CTLSTM, MeansNetwork, RunningMeans, State
+from xflux.networks import CTLSTM, MeansNetwork, RunningMeans, State, Steps, pick
 
 PRIOR_WINDOWS = 1.0
 """Windows of which nothing is known that the mean over windows begins with."""
@@ -165,13 +165,15 @@ class ModulatedMember(nn.Module):
         drivers: Tensor,
         characteristics: Tensor,
         state: State | None = None,
+        *,
         z: Tensor | None = None,
+        steps: Steps | None = None,
     ) -> tuple[Tensor, State]:
         """Run over a series from a state, with what is known of the entities.
 
         Parameters
         ----------
-        drivers, characteristics, state
+        drivers, characteristics, state, steps
             As for `xflux.networks.Member`.
         z : Tensor, optional
             Shape (B, Z); zero-shot without.
@@ -179,7 +181,7 @@ class ModulatedMember(nn.Module):
         Returns
         -------
         fluxes : Tensor
-            Shape (2, B, T, 2): GPP and Reco of each network, g m-2 d-1.
+            Shape (2, B, T, 2), or (2, n, 2): GPP and Reco of each network, g m-2 d-1.
         state : State
         """
         state = state or self.start(len(drivers))
@@ -193,12 +195,14 @@ class ModulatedMember(nn.Module):
         inner = self._inner(torch.cat([drivers, means, repeated], dim=-1))
         if z is None:
             z = drivers.new_zeros(len(drivers), self.width)
-        units = (self.recurrent.dropout(hidden), self.direct.dropout(inner))
+        count = len(drivers)
+        units = (self.recurrent.dropout(hidden, count), self.direct.dropout(inner, count))
         fluxes = [
             functional.softplus(torch.baddbmm(bias.unsqueeze(1), one, weight.transpose(1, 2)))
             for one, (weight, bias) in zip(units, self.heads(z), strict=True)
         ]
-        return torch.stack(fluxes) * self.spread[:2], State(last, cell, sums, weights)
+        wanted = torch.stack([pick(flux, steps) for flux in fluxes])
+        return wanted * self.spread[:2], State(last, cell, sums, weights)
 
     @property
     def width(self) -> int:
@@ -208,7 +212,7 @@ class ModulatedMember(nn.Module):
     def _inner(self, seen: Tensor) -> Tensor:
         """The second hidden layer of the network over means, before its dropout."""
         first = functional.silu(self.direct.first(seen))
-        return functional.silu(self.direct.second(self.direct.dropout(first)))
+        return functional.silu(self.direct.second(self.direct.dropout(first, len(seen))))
 
     def heads(self, z: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Weights (B, 2, units) and biases (B, 2) of the heads of both networks, for each entity.

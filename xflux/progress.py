@@ -24,8 +24,35 @@ class Bar:
         self._bar.update()
 
     def skip(self, epochs: int) -> None:
-        """Epochs that a checkpoint had."""
+        """Epochs that need not be run: a checkpoint has them, or the best epoch came before."""
         self._bar.update(epochs)
+
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()
+
+
+class StepBar:
+    """One progress bar over all blocks of a run, in entities times time steps.
+
+    Parameters
+    ----------
+    total, done : int
+        Of the run, and what an earlier one has done: it does not count for the rate.
+    unit : str
+    progress : bool, optional
+        Only on a terminal by default.
+    """
+
+    def __init__(self, total: int, done: int, unit: str, progress: bool | None) -> None:
+        hidden = None if progress is None else not progress
+        self._bar = tqdm(
+            total=total, initial=done, unit=f" {unit}", unit_scale=True, disable=hidden
+        )
+
+    def step(self, count: int) -> None:
+        """So many further."""
+        self._bar.update(count)
 
     def close(self) -> None:
         """End the bar."""

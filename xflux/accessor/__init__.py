@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import xarray as xr
 
+from xflux.accessor.auditing import Auditing
 from xflux.accessor.learning import Learning
 from xflux.accessor.predicting import Predicting
+from xflux.accessor.preparing import Preparing
+from xflux.accessor.transferring import Transferring
 
 
 @xr.register_dataset_accessor("flux")
-class FluxAccessor(Learning, Predicting):
+class FluxAccessor(Auditing, Preparing, Learning, Transferring, Predicting):
     """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
 
     Parameters

@@ -58,8 +58,10 @@ class Learning(Understanding):
         drivers: Sequence[str] | None = None,
         characteristics: Sequence[str] | None = None,
         qc: float = 0.5,
+        world: xr.Dataset | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         device: str | None = None,
+        workers: int | None = None,
         progress: bool | None = None,
         variables: Mapping[str, str] | None = None,
         units: Mapping[str, str] | None = None,
@@ -71,9 +73,11 @@ class Learning(Understanding):
         Parameters
         ----------
         method : str
-            ``"ct-lstm"``: CT-LSTM with the multi-loss on GPP, Reco and NEE. ``"tam-rl"``: the same,
-            modulated by what is known of an entity from other times. ``"metaflux"``: MetaFlux as
-            published, for comparison. docs/methods.md tells when to use which.
+            ``"ct-lstm"``: CT-LSTM with the multi-loss on GPP, Reco and NEE;
+            ``"ct-lstm-physics"``: the same around a law of light and temperature, for few towers
+            (docs/physics.md); ``"tam-rl"``: the same, modulated by what is known of an entity from
+            other times; ``"metaflux"``: MetaFlux as published, for comparison. docs/methods.md
+            tells when to use which.
         members, seed : int
             Members of the ensemble, and the seed that all of them derive from.
         epochs : int, optional
@@ -86,10 +90,17 @@ class Learning(Understanding):
             Names to use: by default every driver that xflux knows, and land cover and latitude.
         qc : float
             Steps whose NEE_QC is below this are not used; NEE_QC runs from 0 to 1.
+        world : xr.Dataset, optional
+            Drivers without labels, of other towers or a grid, where ``"ct-lstm-physics"`` is to
+            keep to what is known too.
         checkpoint : path, optional
             Keep the state here after every epoch; the same call goes on from it after a crash.
         device : str, optional
             ``"cpu"`` or ``"cuda"``; a GPU where there is one by default.
+        workers : int, optional
+            Processes that train members side by side, on the CPU. By default one for each core
+            that is there, when the training is long enough for that (about twenty seconds); 1
+            trains in this process. The weights do not depend on it.
         progress : bool, optional
             Show a progress bar; by default only where somebody can see it.
         variables, units : mapping of str to str, optional
@@ -114,6 +125,8 @@ class Learning(Understanding):
             A setting is out of range, or the time step is not daily or monthly.
         TrainingDiverged
             The loss is no longer finite.
+        TrainingStopped
+            A process that trained was killed, for example because memory was full.
 
         Examples
         --------
@@ -133,8 +146,10 @@ class Learning(Understanding):
             drivers=drivers,
             characteristics=characteristics,
             qc=qc,
+            world=world,
             checkpoint=checkpoint,
             device=device,
+            workers=workers,
             progress=progress,
             settings=_settings(members, seed, hidden, settings),
         )
@@ -199,6 +214,7 @@ class Learning(Understanding):
         qc: float = 0.5,
         by_scale: bool = False,
         device: str | None = None,
+        workers: int | None = None,
         progress: bool | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> xr.Dataset:
@@ -211,11 +227,11 @@ class Learning(Understanding):
         by : str
             ``"site"``: clusters of 30 km. A characteristic (``"igbp"``, ``"climate"``): whole
             classes, or quantile bins of a number, are kept out, with their neighbours.
-        method, members, seed, epochs, hidden, drivers, characteristics, qc, device, progress
+        method, members, seed, epochs, hidden, drivers, characteristics, qc
             As in `train`.
         by_scale : bool
             As in `evaluate`.
-        settings : mapping, optional
+        device, workers, progress, settings
             As in `train`.
 
         Returns
@@ -239,6 +255,7 @@ class Learning(Understanding):
                 "drivers": drivers,
                 "characteristics": characteristics,
                 "device": device,
+                "workers": workers,
                 "progress": progress,
                 "settings": _settings(members, seed, hidden, settings),
             },

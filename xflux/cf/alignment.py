@@ -1,4 +1,4 @@
-"""Characteristics that lie in another Dataset: put beside the drivers, nothing joined silently."""
+"""What lies in another Dataset, characteristics above all: put beside, nothing joined silently."""
 
 from __future__ import annotations
 
@@ -35,50 +35,67 @@ def align_characteristics(
     SchemaError
         The coordinates differ: nothing is joined silently.
     """
-    problems = []
-    for dim in given.dims:
-        if dim not in ds.dims:
-            problems.append(
-                f"characteristics have the dimension {dim!r}, which the drivers have not "
-                f"({', '.join(map(str, ds.dims))}): rename it, "
-                f'given = given.rename({{"{dim}": "..."}})'
-            )
-        elif dim in ds.coords and dim in given.coords:
-            problems += _differences(ds, given, dim, tolerance)
-        elif ds.sizes[dim] != given.sizes[dim]:
-            problems.append(_other_count(dim, ds.sizes[dim], given.sizes[dim]))
+    problems = differences(ds, given, tolerance=tolerance, what="characteristics")
     if problems:
         raise SchemaError(problems, where="the characteristics")
     same = given.assign_coords({dim: ds[dim] for dim in given.dims if dim in ds.coords})
     return ds.assign({n: v for n, v in same.data_vars.items() if n not in ds.dims})
 
 
-def _other_count(dim: Hashable, ours: int, theirs: int) -> str:
+def differences(
+    ds: xr.Dataset, given: xr.Dataset, *, tolerance: float | None, what: str
+) -> list[str]:
+    """What keeps another Dataset from lying beside the drivers, each with the line that mends it.
+
+    Parameters
+    ----------
+    ds, given : xr.Dataset
+    tolerance : float, optional
+        Coordinates that differ by no more than this are the same place.
+    what : str
+        What the other Dataset holds, for the messages.
+    """
+    problems = []
+    for dim in given.dims:
+        if dim not in ds.dims:
+            problems.append(
+                f"{what} have the dimension {dim!r}, which the drivers have not "
+                f"({', '.join(map(str, ds.dims))}): rename it, "
+                f'given = given.rename({{"{dim}": "..."}})'
+            )
+        elif dim in ds.coords and dim in given.coords:
+            problems += _differences(ds, given, dim, tolerance, what)
+        elif ds.sizes[dim] != given.sizes[dim]:
+            problems.append(_other_count(dim, ds.sizes[dim], given.sizes[dim], what))
+    return problems
+
+
+def _other_count(dim: Hashable, ours: int, theirs: int, what: str) -> str:
     return (
-        f"{dim!r} has {ours} entries in the drivers and {theirs} in the characteristics: select "
+        f"{dim!r} has {ours} entries in the drivers and {theirs} in the {what}: select "
         f'the same, given = given.sel({dim}=ds["{dim}"])'
     )
 
 
 def _differences(
-    ds: xr.Dataset, given: xr.Dataset, dim: Hashable, tolerance: float | None
+    ds: xr.Dataset, given: xr.Dataset, dim: Hashable, tolerance: float | None, what: str
 ) -> list[str]:
     """What differs between two coordinates of one name, and the line that mends it."""
     ours, theirs = ds[dim].values, given[dim].values
     if ours.shape != theirs.shape:
-        return [_other_count(dim, ours.size, theirs.size)]
+        return [_other_count(dim, ours.size, theirs.size, what)]
     if (ours == theirs).all():
         return []
     if ours.dtype.kind not in "fiu" or theirs.dtype.kind not in "fiu":
         return [
-            f"{dim!r} names other entities in the drivers than in the characteristics, or the "
+            f"{dim!r} names other entities in the drivers than in the {what}, or the "
             f'same in another order: given = given.sel({dim}=ds["{dim}"])'
         ]
     largest = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
     if tolerance is not None and largest <= tolerance:
         return []
     found = f"from {ours[0]:g} to {ours[-1]:g} in the drivers and from {theirs[0]:g} to "
-    found = f"{dim!r} runs {found}{theirs[-1]:g} in the characteristics"
+    found = f"{dim!r} runs {found}{theirs[-1]:g} in the {what}"
     if np.array_equal(np.sort(ours), np.sort(theirs)):
         return [f'{found}: put them in the same order, given = given.sel({dim}=ds["{dim}"])']
     if "lon" in str(dim) and _same_meridians(ours, theirs):
@@ -87,7 +104,7 @@ def _differences(
             turn = f'(given["{dim}"] + 180) % 360 - 180'
         return [f'{found}: turn them, given = given.assign_coords({dim}={turn}).sortby("{dim}")']
     return [
-        f"{dim!r} differs by up to {largest:.3g} between drivers and characteristics: if these are "
+        f"{dim!r} differs by up to {largest:.3g} between drivers and {what}: if these are "
         f"the same places, tolerance={_rounded_up(largest):g}; if not, "
         f'given = given.sel({dim}=ds["{dim}"], method="nearest")'
     ]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
 
 
 class Derived(NamedTuple):
@@ -51,7 +52,7 @@ Beer's law with an extinction of 0.5 (Monteith 1972, doi:10.2307/2401901), the s
 temperature ramp, and an exponential temperature response with Q10 = 2 (van 't Hoff)."""
 
 
-def saturation_pressure(temperature: Array) -> Array:
+def saturation_pressure(temperature: Floats) -> Floats:
     """Saturation vapour pressure over water, hPa, from temperature in degC.
 
     Magnus form with the coefficients of Alduchov and Eskridge (1996,
@@ -65,7 +66,7 @@ def saturation_pressure(temperature: Array) -> Array:
     return np.asarray(6.1094 * np.exp(17.625 * temperature / (temperature + 243.04)))
 
 
-def vapour_pressure_deficit(values: Mapping[str, Array]) -> Array:
+def vapour_pressure_deficit(values: Mapping[str, Floats]) -> Array:
     """Vapour pressure deficit, hPa, from TA with one of TD, RH, EA, or QA and PA.
 
     Exact for instantaneous values; from means of a day or a month it is too low, because

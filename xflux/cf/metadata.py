@@ -9,67 +9,134 @@ and net ecosystem exchange as a mass flux have none.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xflux.cf.variables import BY_NAME, TARGETS
+from xflux.cf.targets import CARBON, COMMENT, Target
+from xflux.cf.variables import BY_NAME
 
 CONVENTIONS = "CF-1.11"
 
 TIME_UNITS = "days since 1970-01-01"
 """How times are counted in a file."""
 
-COMMENT = {
-    "GPP": "mass of carbon; positive is uptake by the ecosystem",
-    "Reco": "mass of carbon; positive is release to the atmosphere; autotrophic and heterotrophic",
-    "NEE": "mass of carbon; Reco - GPP, positive is release to the atmosphere",
-}
+STEP_WORDS = {"daily": "day", "monthly": "month", "weekly": "week"}
+"""What one time step is called."""
 
 
-def flux_attributes(name: str, *, grid: bool, spread: bool) -> dict[str, str]:
-    """Attributes of a predicted flux.
+def variable_attributes(name: str, step: str, time: str = "time") -> dict[str, str]:
+    """Attributes of a driver or of a measured flux, by xflux's name.
 
     Parameters
     ----------
     name : str
-        ``"GPP"``, ``"Reco"`` or ``"NEE"``.
-    grid : bool
-        Cells rather than towers: the value is a mean over the land of the cell.
-    spread : bool
-        Whether ``<name>_std`` stands beside it.
+        A name of the table in `xflux.cf.variables`.
+    step : str
+        ``"daily"``, ``"monthly"`` or ``"weekly"``: extremes of a day are means in a month.
+    time : str
+        Name of the time dimension.
 
     Examples
     --------
-    >>> flux_attributes("Reco", grid=False, spread=True)["ancillary_variables"]
-    'Reco_std'
+    >>> variable_attributes("TA_MIN", "monthly")["cell_methods"]
+    'time: minimum time: mean (of the days of the month)'
     """
     row = BY_NAME[name]
     attributes = {"long_name": row.long_name, "units": row.units}
     if row.standard_name:
         attributes["standard_name"] = row.standard_name
-    attributes["cell_methods"] = _methods(grid)
-    attributes["comment"] = COMMENT[name]
-    if spread:
-        attributes["ancillary_variables"] = f"{name}_std"
+    if row.units == "degC":
+        attributes["units_metadata"] = "temperature: on_scale"
+    attributes["cell_methods"] = row.cell_methods
+    if row.cell_methods != "time: mean" and step == "monthly":
+        attributes["cell_methods"] += " time: mean (of the days of the month)"
+    attributes["cell_methods"] = attributes["cell_methods"].replace("time:", f"{time}:")
+    if name in COMMENT:
+        attributes["comment"] = COMMENT[name].replace("Reco - GPP, ", "")
     return attributes
 
 
-def spread_attributes(name: str, *, grid: bool) -> dict[str, str]:
-    """Attributes of the spread of the members around a flux."""
-    row = BY_NAME[name]
+def time_attributes(step: str, clock: str) -> dict[str, str]:
+    """Attributes of times that stamp the first day of each step, in UTC or by another clock.
+
+    Examples
+    --------
+    >>> time_attributes("daily", "UTC")["comment"]
+    'the day that each value covers, in UTC'
+    """
+    word = STEP_WORDS[step]
+    what = "the day that each value covers" if step == "daily" else f"the first day of each {word}"
     return {
-        "long_name": f"standard deviation of {row.long_name.split(',')[0]} over the members",
-        "units": row.units,
-        "cell_methods": _methods(grid),
+        "standard_name": "time",
+        "long_name": word,
+        "axis": "T",
+        "units_metadata": "leap_seconds: none",
+        "comment": f"{what}, in {clock}",
+    }
+
+
+def flux_attributes(
+    target: Target, *, grid: bool, spread: bool, time: str = "time"
+) -> dict[str, str]:
+    """Attributes of a predicted flux.
+
+    Parameters
+    ----------
+    target : Target
+    grid : bool
+        Cells rather than towers: the value is a mean over the land of the cell.
+    spread : bool
+        Whether ``<name>_std`` stands beside it.
+    time : str
+        Name of the time dimension, which ``cell_methods`` refers to.
+
+    Examples
+    --------
+    >>> flux_attributes(CARBON[1], grid=False, spread=True)["ancillary_variables"]
+    'Reco_std'
+    """
+    attributes = {"long_name": target.long_name, "units": target.units}
+    if target.standard_name:
+        attributes["standard_name"] = target.standard_name
+    attributes["cell_methods"] = _methods(grid, time)
+    if target.comment:
+        attributes["comment"] = target.comment
+    if spread:
+        attributes["ancillary_variables"] = f"{target.name}_std"
+    return attributes
+
+
+def spread_attributes(target: Target, *, grid: bool, time: str = "time") -> dict[str, str]:
+    """Attributes of the spread of the members around a flux."""
+    return {
+        "long_name": f"standard deviation of {target.long_name.split(',')[0]} over the members",
+        "units": target.units,
+        "cell_methods": _methods(grid, time),
         "comment": "spread of the members of the ensemble; not a full uncertainty",
     }
 
 
-def _methods(grid: bool) -> str:
-    return "area: mean where land time: mean" if grid else "time: mean"
+def _methods(grid: bool, time: str) -> str:
+    return f"area: mean where land {time}: mean" if grid else f"{time}: mean"
+
+
+def companions(ds: xr.Dataset, arrays: Iterable[xr.DataArray]) -> list[str]:
+    """Variables that some arrays and their coordinates refer to: bounds and the grid mapping.
+
+    Examples
+    --------
+    >>> lat = xr.Variable("lat", [0.5, 1.5], {"bounds": "lat_bnds"})
+    >>> ds = xr.Dataset({"lat_bnds": (("lat", "bnds"), [[0, 1], [1, 2]])}, {"lat": lat})
+    >>> companions(ds, [])
+    ['lat_bnds']
+    """
+    keys = ("grid_mapping", "bounds", "climatology")
+    held = [array.attrs | array.encoding for array in (*arrays, *ds.coords.values())]
+    names = dict.fromkeys(str(found[key]) for found in held for key in keys if key in found)
+    return [name for name in names if name in ds.variables]
 
 
 def dataset_attributes(
@@ -79,6 +146,7 @@ def dataset_attributes(
     model: str,
     version: str,
     converted: Sequence[str] = (),
+    targets: Sequence[Target] = CARBON,
 ) -> dict[str, Any]:
     """Attributes of the whole prediction; of the input's only history and feature type stay.
 
@@ -91,7 +159,7 @@ def dataset_attributes(
     earlier = str(inherited.get("history", "")).strip()
     attributes: dict[str, Any] = {
         "Conventions": CONVENTIONS,
-        "title": "Carbon fluxes between land and atmosphere, predicted from drivers",
+        "title": f"{_what(targets)}, predicted from drivers",
         "source": source,
         "history": f"{earlier}\n{line}" if earlier else line,
         "references": "Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735",
@@ -107,9 +175,9 @@ def ready_to_write(ds: xr.Dataset) -> xr.Dataset:
     """Let a Dataset be written as CF wants it, whatever file its coordinates came from.
 
     Values and attributes stay as they are; only ``encoding`` changes. Coordinates forget how an
-    earlier file packed them, a coordinate of a dimension gets no ``_FillValue`` (CF 1.11, section
-    2.5.1), and times are counted in days as float64, which every version of CF and every reader
-    takes.
+    earlier file packed them, a coordinate of a dimension and bounds get no ``_FillValue`` (CF 1.11,
+    sections 2.5.1 and 7.1), and times are counted in days as float64, which every version of CF and
+    every reader takes.
 
     Parameters
     ----------
@@ -127,12 +195,15 @@ def ready_to_write(ds: xr.Dataset) -> xr.Dataset:
     {'_FillValue': None}
     """
     out = ds.copy()
+    bounds = {str((c.encoding | c.attrs).get("bounds")) for c in out.coords.values()}
     for name in out.coords:
         variable = out.variables[name]
-        encoding: dict[str, Any] = {}
-        if name in out.dims and variable.dtype.kind in "fiuM":
+        held = variable.encoding.get("bounds")
+        encoding: dict[str, Any] = {"bounds": held} if held in out.variables else {}
+        is_time = _is_time(variable)
+        if (name in out.dims or name in bounds) and (is_time or variable.dtype.kind in "fiu"):
             encoding["_FillValue"] = None
-        if _is_time(variable):
+        if is_time:
             calendar = out[name].dt.calendar
             encoding |= {"units": TIME_UNITS, "calendar": calendar, "dtype": "float64"}
         variable.encoding = encoding
@@ -147,8 +218,15 @@ def _is_time(variable: xr.Variable) -> bool:
     return hasattr(np.ravel(variable.values)[0], "calendar")
 
 
-def output_names(members: bool, spread: bool) -> tuple[str, ...]:
+def _what(targets: Sequence[Target]) -> str:
+    if tuple(targets) == CARBON:
+        return "Carbon fluxes between land and atmosphere"
+    return ", ".join(target.long_name for target in targets)
+
+
+def output_names(
+    members: bool, spread: bool, targets: Sequence[Target] = CARBON
+) -> tuple[str, ...]:
     """Names of the predicted variables, in their order."""
-    if members or not spread:
-        return TARGETS
-    return (*TARGETS, *(f"{name}_std" for name in TARGETS))
+    names = tuple(target.name for target in targets)
+    return names if members or not spread else (*names, *(f"{name}_std" for name in names))

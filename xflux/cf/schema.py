@@ -105,7 +105,7 @@ class Schema:
             if key in wanted or (key.startswith("*") and key not in set(ignore))
         ]
         found += [
-            _missing(name, self.available)
+            missing(name, self.available)
             for name in wanted
             if name not in self.matches and name not in self.derivable and name not in self.problems
         ]
@@ -122,7 +122,8 @@ def _table_order(name: str) -> int:
     return order.index(name) if name in order else len(order)
 
 
-def _missing(name: str, available: tuple[str, ...]) -> str:
+def missing(name: str, available: tuple[str, ...]) -> str:
+    """Say that a variable is not there, by which names it is known, and how to name it."""
     row = variables.BY_NAME.get(name)
     if row is None:
         return (

@@ -52,6 +52,21 @@ def resample_line(
     return f"ds = ds{aside}{mean}.assign(ds[[{_listed(amounts)}]]{total})"
 
 
+def drivers_line(held: str, step: str) -> str:
+    """The line to type that makes drivers at a time step from finer ones.
+
+    Weeks are resampled: a week is no part of a month.
+
+    Examples
+    --------
+    >>> drivers_line("sub-daily", "daily"), drivers_line("daily", "monthly")
+    ('ds = ds.flux.drivers()', 'ds = ds.flux.drivers(to="monthly")')
+    """
+    if held == "weekly":
+        return resample_line("time", step)
+    return "ds = ds.flux.drivers()" if step == "daily" else f'ds = ds.flux.drivers(to="{step}")'
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
@@ -113,7 +128,8 @@ def time_step(time: xr.DataArray) -> str:
     -------
     str
         ``"daily"`` or ``"monthly"``, or for steps that xflux does not model ``"sub-daily"``,
-        ``"weekly"`` or ``"yearly"``. February 29 may be absent from a daily axis.
+        ``"weekly"``, which stands for 2 to 16 days, or ``"yearly"``. February 29 may be absent from
+        a daily axis.
 
     Raises
     ------
@@ -153,7 +169,7 @@ def time_step(time: xr.DataArray) -> str:
         return "monthly"
     if 360.0 <= typical <= 366.5:
         return "yearly"
-    if 6.5 < typical < 16.5:
+    if typical < 16.5:
         return "weekly"
     raise DataError(
         f"the steps of {name!r} (median {typical:g} days) are neither days nor months: "

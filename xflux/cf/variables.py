@@ -43,6 +43,11 @@ def _temperature(name: str, long_name: str, methods: str, **aliases: tuple[str, 
     )
 
 
+_COMPOSITES = (
+    *("500m_16_days", "250m_16_days", "_500m_16_days", "_250m_16_days"),
+    *("_500_m_16_days", "_1_km_16_days", "_1_km_monthly"),
+)
+
 VARIABLES: tuple[Variable, ...] = (
     # --- drivers -------------------------------------------------------------------------------
     _temperature(
@@ -89,11 +94,9 @@ VARIABLES: tuple[Variable, ...] = (
             "fluxnet": ("SW_IN_F", "SW_IN_F_MDS", "SW_IN_ERA"),
             "ameriflux": ("SW_IN_PI_F", "SW_IN_1_1_1"),
             "era5": (
-                "ssrd",
-                "surface_solar_radiation_downwards",
-                "surface_solar_radiation_downwards_sum",
-                "msdwswrf",
-                "avg_sdswrf",
+                *("ssrd", "surface_solar_radiation_downwards_hourly"),
+                *("surface_solar_radiation_downwards", "surface_solar_radiation_downwards_sum"),
+                *("msdwswrf", "avg_sdswrf"),
             ),
             "cmip": ("rsds",),
             "plumber2": ("SWdown",),
@@ -137,11 +140,8 @@ VARIABLES: tuple[Variable, ...] = (
             "fluxnet": ("P_F", "P_ERA"),
             "ameriflux": ("P_PI_F", "P_1_1_1"),
             "era5": (
-                "tp",
-                "total_precipitation",
-                "total_precipitation_sum",
-                "mtpr",
-                "avg_tprate",
+                *("tp", "total_precipitation_hourly", "total_precipitation"),
+                *("total_precipitation_sum", "mtpr", "avg_tprate"),
             ),
             "cmip": ("pr", "prcp"),
             "plumber2": ("Precip", "Rainf"),
@@ -172,7 +172,10 @@ VARIABLES: tuple[Variable, ...] = (
         role="driver",
         quantity="dimensionless",
         long_name="enhanced vegetation index",
-        aliases={"xflux": ("EVI",), "modis": ("evi", "500m_16_days_EVI", "250m_16_days_EVI")},
+        aliases={
+            "xflux": ("EVI",),
+            "modis": ("evi", *(f"{name}_EVI" for name in _COMPOSITES)),
+        },
         low=-0.5,
         high=1.3,
         hints=(*FILL, SCALED),
@@ -183,7 +186,10 @@ VARIABLES: tuple[Variable, ...] = (
         quantity="dimensionless",
         long_name="normalized difference vegetation index",
         standard_name="normalized_difference_vegetation_index",
-        aliases={"xflux": ("NDVI",), "modis": ("ndvi", "500m_16_days_NDVI")},
+        aliases={
+            "xflux": ("NDVI",),
+            "modis": ("ndvi", *(f"{name}_NDVI" for name in _COMPOSITES)),
+        },
         low=-1.0,
         high=1.0,
         hints=(*FILL, SCALED),
@@ -282,12 +288,7 @@ VARIABLES: tuple[Variable, ...] = (
         standard_names=("gross_primary_productivity_of_carbon",),
         aliases={
             "xflux": ("GPP", "GPP_NT"),
-            "fluxnet": (
-                "GPP_NT_VUT_REF",
-                "GPP_NT_CUT_REF",
-                "GPP_DT_VUT_REF",
-                "GPP_DT_CUT_REF",
-            ),
+            "fluxnet": (*("GPP_NT_VUT_REF", "GPP_NT_CUT_REF", "GPP_DT_VUT_REF", "GPP_DT_CUT_REF"),),
             "ameriflux": ("GPP_PI_F", "GPP_PI"),
             "cmip": ("gpp",),
         },
@@ -303,10 +304,7 @@ VARIABLES: tuple[Variable, ...] = (
         aliases={
             "xflux": ("Reco", "RECO", "RECO_NT"),
             "fluxnet": (
-                "RECO_NT_VUT_REF",
-                "RECO_NT_CUT_REF",
-                "RECO_DT_VUT_REF",
-                "RECO_DT_CUT_REF",
+                *("RECO_NT_VUT_REF", "RECO_NT_CUT_REF", "RECO_DT_VUT_REF", "RECO_DT_CUT_REF"),
             ),
             "ameriflux": ("RECO_PI_F", "RECO_PI"),
             "ozflux": ("Resp", "ER"),

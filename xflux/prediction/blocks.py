@@ -18,6 +18,7 @@ from xflux.cf import metadata
 from xflux.cf.derived import vapour_pressure_deficit
 from xflux.cf.entities import characteristic_values
 from xflux.cf.schema import Match
+from xflux.cf.targets import CARBON, Target
 from xflux.errors import DataError
 from xflux.features import Array, Course, Inputs, Mask
 from xflux.prediction import ensemble
@@ -51,7 +52,7 @@ class Plan:
         Drivers that are derived from others.
     members : bool
         Every member instead of mean and spread.
-    device : str
+    device, precision : str
     """
 
     inputs: Inputs
@@ -62,6 +63,7 @@ class Plan:
     derived: tuple[str, ...]
     members: bool
     device: str
+    precision: str
 
 
 class Segment(NamedTuple):
@@ -84,6 +86,8 @@ class Task:
     weights : Members
     days, fraction : numpy.ndarray
         Shape (T,): length of each step in days, and its position in the year.
+    targets : tuple of Target
+        What the members predict.
     segments : tuple of Segment
         Of a support; none for a prediction.
     """
@@ -93,13 +97,14 @@ class Task:
     weights: Members
     days: npt.NDArray[np.float64]
     fraction: Array
+    targets: tuple[Target, ...] = CARBON
     segments: tuple[Segment, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the fluxes that a block gives."""
         count = ensemble.sizes_of(self.weights).members
-        return metadata.output_names(self.plan.members, count > 1)
+        return metadata.output_names(self.plan.members, count > 1, self.targets)
 
 
 def predict_block(
@@ -328,31 +333,43 @@ def _predict_cells(
         block = block._replace(characteristics=joined)
     earlier, run, gone = (None,) * 3 if past is None else (past.memory, past.run, past.interrupted)
     fluxes, memory = ensemble.run(
-        task.weights, block, device=plan.device, memory=earlier, run=run, keep=keep
+        task.weights,
+        block,
+        device=plan.device,
+        precision=plan.precision,
+        memory=earlier,
+        run=run,
+        keep=keep,
     )
     course = features.course(block.usable, run=run, interrupted=gone)
     fluxes[:, features.settle(course, features.SETTLING[plan.inputs.time_step])] = np.nan
-    return _summary(fluxes, plan.members), course, memory
+    return _summary(fluxes, plan.members, task.targets), course, memory
 
 
-def _summary(fluxes: Array, members: bool) -> list[Array]:
-    """Members to outputs: GPP, Reco, NEE of each, or their means and standard deviations.
+def _summary(fluxes: Array, members: bool, targets: Sequence[Target]) -> list[Array]:
+    """Members to targets: each of every member, or their means and standard deviations.
 
     Parameters
     ----------
     fluxes : numpy.ndarray
-        Shape (M, C, T, 2).
+        Shape (M, C, T, outputs).
 
     Returns
     -------
     list of numpy.ndarray
-        Three (M, C, T), or six (C, T), or three (C, T) for a single member.
+        One (M, C, T) a target, or two (C, T): all means, then the deviations of several members.
     """
-    gpp, reco = fluxes[..., 0], fluxes[..., 1]
+
+    def mixed(outputs: list[Array]) -> list[Array]:
+        return [
+            outputs[t.plus] if t.minus is None else outputs[t.plus] - outputs[t.minus]
+            for t in targets
+        ]
+
+    every = [fluxes[..., k] for k in range(fluxes.shape[-1])]
     if members:
-        return [gpp, reco, reco - gpp]
-    mean_gpp, mean_reco = gpp.mean(axis=0), reco.mean(axis=0)
-    means = [mean_gpp, mean_reco, mean_reco - mean_gpp]
+        return mixed(every)
+    means = mixed([output.mean(axis=0) for output in every])
     if len(fluxes) == 1:
         return means
-    return means + [flux.std(axis=0, ddof=1) for flux in (gpp, reco, reco - gpp)]
+    return means + [flux.std(axis=0, ddof=1) for flux in mixed(every)]

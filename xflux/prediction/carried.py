@@ -124,3 +124,26 @@ def from_dense(dense: Mapping[str, npt.NDArray[np.generic]]) -> Carried:
         run.reshape(-1).astype(np.int32),
         np.asarray(dense["interrupted"]).reshape(-1) > 0,
     )
+
+
+def to_bytes(state: Carried) -> bytes:
+    """A state as bytes, for a file; none at all where it is that of a beginning."""
+    from safetensors.numpy import save
+
+    recent = np.isfinite(state.recent).any()
+    if not (state.run.any() or state.interrupted.any() or recent):
+        return b""
+    arrays = {**state.memory._asdict(), **state._asdict()}
+    del arrays["memory"]
+    return save({name: np.ascontiguousarray(values) for name, values in arrays.items()})
+
+
+def from_bytes(data: bytes) -> Carried | None:
+    """The state that `to_bytes` has written; None for that of a beginning."""
+    from safetensors.numpy import load
+
+    if not data:
+        return None
+    arrays = load(data)
+    memory = Memory(*(arrays.pop(name) for name in Memory._fields))
+    return Carried(memory=memory, **arrays)

@@ -71,7 +71,7 @@ def eager(task: Task, drivers: Sequence[xr.Variable], statics: Sequence[xr.Varia
 
 def context_block(arrays: Sequence[npt.NDArray[np.generic]], task: Task) -> Array:
     """The context of one block, from the input's own arrays, shape (entity dims..., Q)."""
-    if ensemble.sizes_of(task.weights).support:
+    if ensemble.sizes_of(task.weights).method == "tam-rl":
         from xflux.prediction.support import z_block
 
         return z_block(arrays, task)

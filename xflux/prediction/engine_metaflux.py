@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xflux.networks import STRIDE
-from xflux.networks_metaflux import MetaFluxMember, OneFlux
-from xflux.prediction.kernel import Memory
+from xflux.networks_metaflux import MetaFluxMember
+from xflux.prediction.kernel import Memory, series_at_once, time_first
 
 
 class MetaFluxEngine:
@@ -28,7 +28,12 @@ class MetaFluxEngine:
     def __init__(self, members: Sequence[MetaFluxMember]) -> None:
         self.device, self.stride = members[0].flagged.device, STRIDE
         self.members = list(members)
-        self.lstms = [[_time_first(net) for net in (m.gpp, m.reco)] for m in members]
+        self.lstms = [[time_first(net.lstm) for net in (m.gpp, m.reco)] for m in members]
+
+    def at_once(self, steps: int) -> int:
+        """Series that go together where there are so many steps."""
+        one = self.members[0]
+        return series_at_once(self.device, steps, 2 * one.drivers + 12 * one.hidden)
 
     def advance(
         self, drivers: Tensor, characteristics: Tensor, memory: Memory, run: Tensor
@@ -37,11 +42,12 @@ class MetaFluxEngine:
 
         ``characteristics`` holds the scaling of each series, (B, 2 D), or nothing, (B, 0).
         """
-        steps, count, _ = drivers.shape
-        fluxes = drivers.new_empty(len(self.members), steps, count, 2)
+        count, steps, _ = drivers.shape
+        series = drivers.transpose(0, 1)
+        fluxes = drivers.new_empty(len(self.members), count, steps, 2)
         hidden, cell = torch.empty_like(memory.hidden), torch.empty_like(memory.cell)
         for m, member in enumerate(self.members):
-            seen = member.scaled(drivers, characteristics)
+            seen = member.scaled(series, characteristics)
             for k, (network, lstm) in enumerate(
                 zip((member.gpp, member.reco), self.lstms[m], strict=True)
             ):
@@ -52,14 +58,5 @@ class MetaFluxEngine:
                 )
                 out, after = lstm(seen, before)
                 hidden[m : m + 1, :, part], cell[m : m + 1, :, part] = after
-                fluxes[m, ..., k] = network.heads(out)
+                fluxes[m, ..., k] = network.heads(out).T
         return fluxes, Memory(hidden, cell, memory.sums)
-
-
-def _time_first(network: OneFlux) -> nn.LSTM:
-    """The LSTM of a network, but with time as the first dimension."""
-    own = network.lstm
-    with torch.random.fork_rng(devices=()):  # the first weights are random, and thrown away
-        lstm = nn.LSTM(own.input_size, own.hidden_size)
-    lstm.load_state_dict(own.state_dict())
-    return lstm.to(network.out.weight.device).eval().requires_grad_(False)

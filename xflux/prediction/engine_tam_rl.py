@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from xflux.errors import ModelError
 from xflux.networks import STRIDE
 from xflux.networks_tam_rl import ModulatedMember, Support
-from xflux.prediction.kernel import Memory
+from xflux.prediction.kernel import Memory, series_at_once, time_first
 
 
 class TamRlEngine:
@@ -45,20 +45,25 @@ class TamRlEngine:
         self.members, self.running = list(members), first
         self.width = sum(member.width for member in members)
         self.decay = torch.exp(-1.0 / first.spans.double())
-        self.lstms = [_time_first(member) for member in members]
+        self.lstms = [time_first(member.recurrent.lstm) for member in members]
+
+    def at_once(self, steps: int) -> int:
+        """Series that go together where there are so many steps."""
+        one = self.members[0]
+        numbers = one.recurrent.lstm.input_size + one.direct.first.in_features + 16 * one.hidden
+        return series_at_once(self.device, steps, numbers)
 
     def advance(
         self, drivers: Tensor, characteristics: Tensor, memory: Memory, run: Tensor
     ) -> tuple[Tensor, Memory]:
         """Go on by up to `stride` steps; see `xflux.prediction.kernel.Engine.advance`."""
-        steps, count, _ = drivers.shape
+        count, steps, _ = drivers.shape
         fixed, z = characteristics[:, : -self.width], characteristics[:, -self.width :]
-        repeated = fixed.expand(steps, -1, -1)
-        joined = torch.cat([drivers, repeated], dim=-1)
-        averaged = drivers[..., : self.members[0].averaged]
-        means, sums = self._means(averaged, memory.sums, run)
-        seen = torch.cat([drivers, means, repeated], dim=-1)
-        fluxes = drivers.new_empty(len(self.members), steps, count, 2)
+        series, repeated = drivers.transpose(0, 1), fixed.expand(steps, -1, -1)
+        joined = torch.cat([series, repeated], dim=-1)
+        means, sums = self._means(series[..., : self.members[0].averaged], memory.sums, run)
+        seen = torch.cat([series, means, repeated], dim=-1)
+        fluxes = drivers.new_empty(len(self.members), count, steps, 2)
         hidden, cell = torch.empty_like(memory.hidden), torch.empty_like(memory.cell)
         for m, (member, own) in enumerate(zip(self.members, self._split(z), strict=True)):
             here = slice(m, m + 1)
@@ -71,7 +76,8 @@ class TamRlEngine:
                 functional.softplus(torch.einsum("tbh,bkh->tbk", units, weight) + bias)
                 for units, (weight, bias) in zip((out, inner), member.heads(own), strict=True)
             ]
-            fluxes[m] = (both[0] + both[1]) * (0.5 * member.spread[:2])
+            flux = (both[0] + both[1]) * (0.5 * member.spread[:2])
+            fluxes[m] = flux.transpose(0, 1)
         return fluxes, Memory(hidden, cell, sums)
 
     def encode(self, support: Support, characteristics: Tensor) -> Tensor:
@@ -91,12 +97,3 @@ class TamRlEngine:
         ones = kernel.sum(-1)[:, :, None] + fade[:, :, None] * before[:, None, :]
         means = (total / ones.unsqueeze(-1)).permute(1, 2, 0, 3).flatten(2)
         return means, total[:, -1].transpose(0, 1)
-
-
-def _time_first(member: ModulatedMember) -> nn.LSTM:
-    """The LSTM of a member, but with time as the first dimension."""
-    own = member.recurrent.lstm
-    with torch.random.fork_rng(devices=()):  # the first weights are random, and thrown away
-        lstm = nn.LSTM(own.input_size, own.hidden_size)
-    lstm.load_state_dict(own.state_dict())
-    return lstm.to(member.spread.device).eval().requires_grad_(False)

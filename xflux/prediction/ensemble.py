@@ -11,28 +11,24 @@ import functools
 import hashlib
 import itertools
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from xflux.features import Array, Assembled, stretches
+from xflux.features import Array, Assembled, Mask, stretches
 from xflux.prediction import engines
-from xflux.prediction.engines import Sizes
+from xflux.prediction.engines import Choice, Sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from xflux.prediction.engines import AnyEngine
-    from xflux.prediction.kernel import Memory as TorchMemory
-
-TILE = 64
-"""Series that go through the network together: few enough to stay in the cache. Up to eight times
-as many where there are few steps."""
+    from xflux.prediction.engines import Engine
+    from xflux.prediction.transfer import Transfer
 
 _LOCK = threading.Lock()
-_ENGINES: dict[tuple[str, int, str], AnyEngine] = {}
+_ENGINES: dict[tuple[Hashable, ...], Engine] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,20 +101,29 @@ def empty_memory(sizes: Sizes, count: int) -> Memory:
     return Memory(np.zeros(state, dtype=np.float32), np.zeros(state, dtype=np.float32), sums)
 
 
-def engine(members: Members, width: int, device: str) -> AnyEngine:
-    """The members ready to predict on a device, built once a process.
+def choice_of(members: Members, device: str = "cpu", precision: str = "float32") -> Choice:
+    """Which engine predicts with these members, and why; see `xflux.prediction.engines.choose`."""
+    sizes = sizes_of(members)
+    return engines.choose(device, precision, method=sizes.method, outputs=sizes.outputs)
+
+
+def engine(members: Members, width: int, device: str, precision: str = "float32") -> Engine:
+    """The members ready to predict, built once a process for each device, precision and engine.
 
     Parameters
     ----------
     members : Members
     width : int
         Columns of the drivers.
-    device : str
+    device, precision : str
+        As `xflux.prediction.engines.choose` takes them.
     """
-    key = (members.sha256, width, device)
+    key = (members.sha256, width, device, precision, choice_of(members, device, precision))
     with _LOCK:
         if key not in _ENGINES:
-            _ENGINES[key] = engines.build(unpack(members), width, device)
+            _ENGINES[key] = engines.build(
+                unpack(members), width, device=device, precision=precision
+            )
         return _ENGINES[key]
 
 
@@ -143,6 +148,7 @@ def run(
     block: Assembled,
     *,
     device: str = "cpu",
+    precision: str = "float32",
     memory: Memory | None = None,
     run: npt.NDArray[np.int32] | None = None,
     keep: bool = False,
@@ -159,6 +165,8 @@ def run(
         C series of T steps.
     device : str
         ``"cpu"`` or ``"cuda"``.
+    precision : str
+        ``"float32"`` or ``"bfloat16"``.
     memory : Memory, optional
         What is remembered of each series, where this is not the start.
     run : numpy.ndarray, optional
@@ -170,26 +178,36 @@ def run(
     Returns
     -------
     fluxes : numpy.ndarray
-        Shape (M, C, T, 2): GPP and Reco, g m-2 d-1; NaN where ``block.usable`` is false.
+        Shape (M, C, T, outputs): GPP and Reco, g m-2 d-1; NaN where ``block.usable`` is false.
     memory : Memory or None
         Zero for a series whose last step is not usable.
     """
     import torch
 
+    from xflux.prediction.transfer import Transfer, alone, one_behind
+
     count, steps, width = block.drivers.shape
     sizes = sizes_of(members)
-    fluxes = np.full((sizes.members, count, steps, 2), np.nan, dtype=np.float32)
+    shape = (sizes.members, count, steps, sizes.outputs)
+    fluxes = np.full(shape, np.nan, dtype=np.float32)
     kept = empty_memory(sizes, count) if keep else None
     found = stretches(block.usable)
     if not len(found):
         return fluxes, kept
-    built = engine(members, width, device)
+    built = engine(members, width, device, precision)
     found = found[np.argsort(found[:, 2] - found[:, 1], kind="stable")]
-    size = TILE * max(1, min(8, built.stride // steps)) if device == "cpu" else len(found)
-    with one_thread(), torch.inference_mode():
-        for first in range(0, len(found), size):
-            tile = found[first : first + size]
-            _tile(built, block, tile, fluxes, _start(sizes, tile, memory, run), kept)
+    with one_thread(), torch.inference_mode(), alone(built.device):
+        transfer, size = Transfer(built.device), built.at_once(steps)
+        tiles = (found[first : first + size] for first in range(0, len(found), size))
+        pieces = (
+            piece
+            for tile in tiles
+            for piece in _pieces(
+                built, transfer, block, tile, _start(sizes, tile, memory, run), keep
+            )
+        )
+        for piece in one_behind(pieces):
+            piece.write(fluxes, kept)
     return fluxes, kept
 
 
@@ -213,31 +231,55 @@ def _start(
     return taken, seen.astype(np.float64)
 
 
-def _tile(
-    built: AnyEngine,
+class _Piece(NamedTuple):
+    """Some steps of a tile: what is computed of them, perhaps still on its way from the device.
+
+    Series and step of each flux (B, 1) and (B, L), which of them are there, the fluxes
+    (M, B, L, 2), and of the series that end here with the block their rows and their memory.
+    """
+
+    row: npt.NDArray[np.int64]
+    step: npt.NDArray[np.int64]
+    valid: Mask
+    fluxes: Callable[[], Array]
+    ended: npt.NDArray[np.int64]
+    memory: tuple[Callable[[], Array], ...]
+
+    def write(self, fluxes: Array, kept: Memory | None) -> None:
+        """Put everything in its place in the block."""
+        values = self.fluxes()
+        if self.valid.all():
+            fluxes[:, self.row, self.step] = values
+        else:
+            row = np.broadcast_to(self.row, self.step.shape)
+            fluxes[:, row[self.valid], self.step[self.valid]] = values[:, self.valid]
+        if kept is not None and self.memory:
+            hidden, cell, sums = (part() for part in self.memory)
+            kept.hidden[:, self.ended], kept.cell[:, self.ended] = hidden, cell
+            kept.sums[self.ended] = sums
+
+
+def _pieces(
+    built: Engine,
+    transfer: Transfer,
     block: Assembled,
     tile: npt.NDArray[np.int64],
-    fluxes: Array,
     begin: tuple[Memory, npt.NDArray[np.float64]],
-    kept: Memory | None,
-) -> None:
-    """Run stretches, ordered by length, into ``fluxes``; those that have ended drop out.
+    keep: bool,
+) -> Iterator[_Piece]:
+    """Run stretches, ordered by length, piece by piece; those that have ended drop out.
 
-    Steps are cut at every `STRIDE`, and where a stretch ends whose memory is to be kept.
+    Steps are cut where the engine's stride ends, and where a stretch ends whose memory is kept.
     """
-    import torch
-
     from xflux.prediction.kernel import Memory as TorchMemory
 
     row, start, end = tile.T
-    length = end - start
-    steps, device = block.usable.shape[1], built.device
+    length, steps = end - start, block.usable.shape[1]
     edges = {*range(0, int(length[-1]), built.stride), int(length[-1])}
-    if kept is not None:
+    if keep:
         edges |= {int(n) for n in length[end == steps]}
-    state = TorchMemory(*(torch.from_numpy(part).to(device) for part in begin[0]))
-    seen = torch.from_numpy(begin[1]).to(device)
-    fixed = torch.from_numpy(block.characteristics[row]).to(device)
+    state = TorchMemory(*(transfer.send(part) for part in begin[0]))
+    seen, fixed = transfer.send(begin[1]), transfer.send(block.characteristics[row])
     gone = 0
     for first, last in itertools.pairwise(sorted(edges)):
         ended = int(np.searchsorted(length, first, side="right")) - gone
@@ -245,30 +287,16 @@ def _tile(
             gone += ended
             state = TorchMemory(state.hidden[:, ended:], state.cell[:, ended:], state.sums[ended:])
             seen, fixed = seen[ended:], fixed[ended:]
-        here = row[gone:]
-        step = start[gone:, None] + np.arange(first, last)
-        valid = step < end[gone:, None]
-        drivers = torch.from_numpy(block.drivers[here[:, None], np.minimum(step, steps - 1)])
-        predicted, state = built.advance(
-            drivers.to(device).transpose(0, 1), fixed, state, seen + first
+        here, step = row[gone:, None], start[gone:, None] + np.arange(first, last)
+        drivers = transfer.send(block.drivers[here, np.minimum(step, steps - 1)])
+        fluxes, state = built.advance(drivers, fixed, state, seen + first)
+        done = np.flatnonzero((length[gone:] == last) & (end[gone:] == steps) & keep)
+        parts = (state.hidden[:, done], state.cell[:, done], state.sums[done])
+        yield _Piece(
+            row=here,
+            step=step,
+            valid=step < end[gone:, None],
+            fluxes=transfer.fetch(fluxes),
+            ended=row[gone:][done],
+            memory=tuple(transfer.fetch(part) for part in parts) if len(done) else (),
         )
-        values = predicted.transpose(1, 2).cpu().numpy()
-        if valid.all():
-            fluxes[:, here[:, None], step] = values
-        else:
-            fluxes[:, np.broadcast_to(here[:, None], step.shape)[valid], step[valid]] = values[
-                :, valid
-            ]
-        if kept is not None:
-            done = np.flatnonzero((length[gone:] == last) & (end[gone:] == steps))
-            _keep(kept, here[done], state, done)
-
-
-def _keep(
-    kept: Memory, row: npt.NDArray[np.int64], state: TorchMemory, done: npt.NDArray[np.int64]
-) -> None:
-    """Copy the memory of the series at ``done`` of a tile to their rows in the block."""
-    if len(done):
-        kept.hidden[:, row] = state.hidden[:, done].cpu().numpy()
-        kept.cell[:, row] = state.cell[:, done].cpu().numpy()
-        kept.sums[row] = state.sums[done].cpu().numpy()

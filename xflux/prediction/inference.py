@@ -8,28 +8,24 @@ before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
-from xflux import features
-from xflux.cf import metadata, timestep
-from xflux.cf.entities import entity_labels, without_time
-from xflux.cf.schema import Match, Schema
-from xflux.cf.variables import BY_NAME, TARGETS
-from xflux.errors import ModelError, warn
-from xflux.features import Array, Inputs, Mask
-from xflux.prediction import context, state
-from xflux.prediction.blocks import Plan, Task, cells_at_once, predict_block, to_layout, unmasked
+from xflux.cf.entities import entity_labels
+from xflux.cf.schema import Schema
+from xflux.cf.targets import CARBON, Target
+from xflux.features import Array, Inputs
+from xflux.prediction.absent import warn_absent
+from xflux.prediction.beforehand import with_context
+from xflux.prediction.blocks import Task, cells_at_once, predict_block
 from xflux.prediction.carried import VARIABLES, Dense, from_dense
-from xflux.prediction.ensemble import Members, sizes_of
-from xflux.prediction.streaming import context as lazy_context
+from xflux.prediction.ensemble import Members
+from xflux.prediction.run import prepare
 from xflux.prediction.streaming import lazy, state_sizes
-from xflux.training.towers import to_step, warn_derived
 
 
 def predict(
@@ -40,222 +36,59 @@ def predict(
     *,
     source: str,
     version: str,
+    targets: tuple[Target, ...] = CARBON,
     members: bool = False,
     device: str = "cpu",
+    precision: str = "float32",
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
     support: xr.Dataset | str | None = None,
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
-    """Predict GPP, Reco and NEE for every entity and step of a Dataset.
+    """Predict the targets of a model for every entity and step of a Dataset.
 
     Parameters
     ----------
-    ds : xr.Dataset
-        Drivers and characteristics; never changed.
-    schema : Schema
-        What was understood of it.
-    inputs : Inputs
-        What the model takes.
-    weights : Members
-    source, version : str
-        For the result's metadata.
-    members : bool
-        Give every member along ``realization`` in place of mean and spread.
-    device : str
-    initial_state : xr.Dataset, optional
-        The state that an earlier prediction ended with, one step before these.
-    keep_state : bool
-        Give the state at the end.
+    ds, schema, inputs, weights, source, version, targets, members, device, precision,
+    initial_state, keep_state
+        As `prepare` takes them.
     support : xr.Dataset, "drivers" or "none", optional
         What a model of TAM-RL knows of the entities; see `ds.flux.predict`.
 
     Returns
     -------
     fluxes : xr.Dataset
-        GPP, Reco, NEE and their ``_std`` (g m-2 d-1), with the dims, coordinates and calendar of
-        the drivers; lazy where the drivers are.
+        The targets and their ``_std``, of GPP, Reco and NEE in g m-2 d-1, with the dims,
+        coordinates and calendar of the drivers; lazy where the drivers are.
     state : xr.Dataset or None
 
     Raises
     ------
     SchemaError, ModelError, DataError
     """
-    if members and "realization" in ds.variables.keys() | set(ds.dims):
-        raise ModelError(
-            "members=True gives the members along 'realization', which the Dataset has already: "
-            'ds = ds.rename(realization="run")'
-        )
-    plan = _plan(ds, schema, inputs, members, device)
-    initial = None
-    if initial_state is not None or keep_state:
-        state.check_names(ds, schema)
-    if initial_state is not None:
-        initial = state.read(initial_state, ds, schema, inputs, weights)
-    drivers, statics = _arrays(ds, schema, plan)
-    task = _task(ds, schema, plan, weights, statics)
-    known = _context(ds, schema, task, drivers, statics, initial, support)
-    if known is not None:
-        statics = [*statics, context.as_variable(task, known)]
-        task = replace(task, dims=(*task.dims, tuple(map(str, statics[-1].dims))))
-    if any(array.chunks is not None for array in drivers):
-        fluxes, kept = lazy(task, drivers, statics, initial=initial, keep=keep_state)
-    else:
-        fluxes, kept = _eager(task, drivers, statics, initial, keep_state)
-        if initial is None:
-            _warn_absent(plan, lambda: entity_labels(ds, schema.entity_dims), drivers, fluxes[0])
-    out = _dress(ds, schema, task, fluxes, source, version)
-    if kept is None:
-        return out, None
-    if known is not None:
-        kept = {**kept, state.CONTEXT: known}
-    return out, state.to_dataset(ds, schema, inputs, weights, kept, version=version)
-
-
-def _task(
-    ds: xr.Dataset, schema: Schema, plan: Plan, weights: Members, statics: list[xr.Variable]
-) -> Task:
-    time, step = ds[schema.time], plan.inputs.time_step
-    return Task(
-        plan=plan,
-        dims=(*plan.dims, *(tuple(map(str, v.dims)) for v in statics)),
-        weights=weights,
-        days=timestep.step_days(time, step),
-        fraction=timestep.year_fraction(time, step).astype(np.float32),
-    )
-
-
-def _context(
-    ds: xr.Dataset,
-    schema: Schema,
-    task: Task,
-    drivers: list[xr.Variable],
-    statics: list[xr.Variable],
-    initial: Mapping[str, Any] | None,
-    support: xr.Dataset | str | None,
-) -> Any:
-    """What the model knows of each entity before the run, (entity dims..., Q), or None.
-
-    From the support that was given, else from the state where there is one, else from the drivers.
-    """
-    sizes = sizes_of(task.weights)
-    if support is not None and not sizes.support:
-        raise ModelError(
-            "only models of TAM-RL take support=: leave it out, or train one, "
-            'model = ds.flux.train(method="tam-rl")'
-        )
-    if not sizes.context:
-        return None
-    if initial is not None and support is None:
-        return initial[state.CONTEXT]
-    if sizes.support:
-        ds, schema, task, drivers, statics = _supported(ds, schema, task, support)
-    else:
-        context.check_whole_series(task, drivers)
-    if any(array.chunks is not None for array in drivers):
-        return lazy_context(task, drivers, statics)
-    return context.eager(task, drivers, statics)
-
-
-def _supported(
-    ds: xr.Dataset, schema: Schema, task: Task, support: xr.Dataset | str | None
-) -> tuple[xr.Dataset, Schema, Task, list[xr.Variable], list[xr.Variable]]:
-    """The task that encodes a support, and its arrays."""
-    from xflux.prediction import support as supports
-
-    inputs = task.plan.inputs
-    if support is None or isinstance(support, str):
-        ds, segments = supports.of_drivers(ds, schema, inputs, support)
-        plan = _plan(ds, schema, inputs, False, task.plan.device)
-    else:
-        ds = supports.beside(support, ds, schema, inputs)
-        schema = supports.understood(ds, inputs)
-        segments = supports.whole(ds.sizes[schema.time_dim])
-        plan = _plan(ds, schema, inputs, False, task.plan.device)
-        plan = supports.with_fluxes(plan, ds, schema)
-    plan = replace(plan, layout=(*task.plan.layout[:-1], str(schema.time_dim)))
-    drivers, statics = _arrays(ds, schema, plan)
-    encoding = replace(_task(ds, schema, plan, task.weights, statics), segments=segments)
-    return ds, schema, encoding, drivers, statics
-
-
-def _plan(ds: xr.Dataset, schema: Schema, inputs: Inputs, members: bool, device: str) -> Plan:
-    present = tuple(name for name in inputs.drivers if name in schema.drivers)
-    known = [
-        c.name
-        for c in inputs.characteristics
-        if not c.classes or c.name in schema.matches or c.name in schema.problems
-    ]
-    needed = [*inputs.required, *known, "lat"]
-    schema.require([*needed, *present, *schema.disputed(inputs.drivers)], task="prediction")
-    used = [name for name in present if name in schema.matches]
-    if schema.time_step != inputs.time_step:
-        raise ModelError(_other_step(ds, schema, inputs))
-    missing = [name for name in inputs.optional if name not in present]
-    missing += [c.name for c in inputs.characteristics if c.name not in known]
-    if missing:
-        warn(
-            f"predicting without {', '.join(missing)}: the model can, with less skill (its card "
-            "says how much); give them where you have them",
-        )
-    derived = tuple(name for name in present if name in schema.derivable)
-    if derived:
-        warn_derived(schema)
-    raw = dict.fromkeys((*used, *(s for name in derived for s in schema.derivable[name])))
-    statics = dict.fromkeys((*known, "lat"))
-    drivers = tuple(schema.matches[name] for name in raw)
-    fixed = tuple(schema.matches[name] for name in statics)
-    assert schema.time_dim is not None
-    return Plan(
-        inputs=inputs,
-        drivers=drivers,
-        statics=fixed,
-        dims=tuple(tuple(map(str, ds[m.variable].dims)) for m in drivers),
-        layout=(*schema.entity_dims, schema.time_dim),
-        derived=derived,
+    run = prepare(
+        ds,
+        schema,
+        inputs,
+        weights,
+        source=source,
+        version=version,
+        targets=targets,
         members=members,
         device=device,
+        precision=precision,
+        initial_state=initial_state,
+        keep_state=keep_state,
     )
-
-
-def _other_step(ds: xr.Dataset, schema: Schema, inputs: Inputs) -> str:
-    finer = {"sub-daily": 0, "daily": 1, "weekly": 2, "monthly": 3, "yearly": 4}
-    text = f"the model is {inputs.time_step}, the Dataset is {schema.time_step}"
-    if finer.get(str(schema.time_step), 0) < finer[inputs.time_step]:
-        return f"{text}: {to_step(ds, schema, inputs.time_step)}"
-    other = f' or model = xflux.load_model("{schema.time_step}")'
-    return f"{text}: give {inputs.time_step} drivers," + (
-        other if schema.time_step in timestep.RESAMPLE else " or another model"
-    )
-
-
-def _arrays(
-    ds: xr.Dataset, schema: Schema, plan: Plan
-) -> tuple[list[xr.Variable], list[xr.Variable]]:
-    """The drivers as they are, and the characteristics without time."""
-    chosen = ds[list(dict.fromkeys(match.variable for match in plan.drivers))]
-    if any(array.chunks is not None for array in chosen.variables.values()):
-        chosen = chosen.unify_chunks()
-    drivers = [chosen[match.variable].variable for match in plan.drivers]
-    statics = []
-    for match in plan.statics:
-        statics.append(without_time(ds, schema, match.name).variable)
-    _warn_unknown(plan, statics)
-    return drivers, statics
-
-
-def _warn_unknown(plan: Plan, statics: list[xr.Variable]) -> None:
-    """Say which categories the model has never seen, where they are in memory."""
-    for match, array in zip(plan.statics, statics, strict=True):
-        item = next((c for c in plan.inputs.characteristics if c.name == match.name), None)
-        if item is None or not item.classes or array.chunks is not None:
-            continue
-        seen = {*item.classes, "WAT", "", "nan", "None"}
-        unknown = sorted({*features.as_text(np.asarray(array.values)).ravel().tolist()} - seen)
-        if unknown:
-            warn(
-                f"{match.variable!r} has classes that the model has not seen "
-                f"({', '.join(map(str, unknown[:8]))}); it predicts there as for an unknown class",
-            )
+    run = with_context(run, support)
+    task, drivers = run.task, run.drivers
+    if run.lazy:
+        fluxes, kept = lazy(task, drivers, run.statics, initial=run.initial, keep=keep_state)
+    else:
+        fluxes, kept = _eager(task, drivers, run.statics, run.initial, keep_state)
+        if run.initial is None:
+            labels = functools.partial(entity_labels, ds, schema.entity_dims)
+            warn_absent(task.plan, labels, drivers, fluxes[0])
+    return run.fluxes(fluxes), None if kept is None else run.state(kept)
 
 
 def _eager(
@@ -299,119 +132,3 @@ def _eager(
             for name, array in after.dense(found[0].shape[len(lead) : -1]).items():
                 dense[name][part[name]] = array
     return fluxes, dense if keep else None
-
-
-def _warn_absent(
-    plan: Plan, labels: Callable[[], Sequence[str]], drivers: list[xr.Variable], flux: Array
-) -> None:
-    """Say where a driver has no value: no prediction there, or one that does without it.
-
-    A driver is looked at only where it could matter: those seen from space always, the others when
-    an entity has no prediction at all; entities are named only when there is something to say.
-    """
-    first = flux[0] if plan.members else flux
-    sizes = dict(zip(plan.layout, first.shape, strict=True))
-    predicted = np.isfinite(first).reshape(-1, first.shape[-1])
-    nothing = ~predicted.any(axis=-1)
-    if not predicted.size:
-        return
-
-    def present(k: int) -> Mask:
-        values = unmasked(np.asanyarray(drivers[k].values))
-        finite = np.isfinite(to_layout(values, plan.dims[k], plan.layout, sizes))
-        return finite.reshape(predicted.shape)
-
-    land = np.zeros_like(nothing)
-    for k, match in enumerate(plan.drivers):
-        if nothing.any() and match.name in plan.inputs.required:
-            land |= present(k).any(axis=-1)
-    for k, match in enumerate(plan.drivers):
-        if match.name in features.CLOUDED:
-            _warn_without(plan, match, labels, predicted & ~present(k))
-        elif (nothing & land).any():
-            gone = np.flatnonzero(nothing & land & ~present(k).any(axis=-1))
-            if gone.size:
-                warn(
-                    f"{match.variable!r} ({match.name}) has no value at {gone.size} entities "
-                    f"({_named(labels(), gone)}): there is no prediction for them; give it, or "
-                    f'predict them without, ds.drop_vars("{match.variable}")',
-                )
-
-
-def _warn_without(
-    plan: Plan, match: Match, labels: Callable[[], Sequence[str]], without: Mask
-) -> None:
-    """Say where a driver that is seen from space has gaps longer than those that are bridged."""
-    if not without.any():
-        return
-    present = np.where(without, np.float32(np.nan), np.float32(0))
-    limit = features.GAP_LIMIT[plan.inputs.time_step]
-    left = ~np.isfinite(features.bridge_gaps(present, limit))
-    where = np.flatnonzero(left.any(axis=-1))
-    if where.size:
-        warn(
-            f"{match.variable!r} ({match.name}) is missing at {int(left.sum())} steps of "
-            f"{where.size} entities ({_named(labels(), where)}): predicted without it there, with "
-            "less skill",
-        )
-
-
-def _named(labels: Sequence[str], where: npt.NDArray[np.intp]) -> str:
-    return ", ".join(labels[i] for i in where[:8]) + (", ..." if where.size > 8 else "")
-
-
-def _dress(
-    ds: xr.Dataset,
-    schema: Schema,
-    task: Task,
-    fluxes: list[Any],
-    source: str,
-    version: str,
-) -> xr.Dataset:
-    """Give the result the drivers' dims, order and coordinates, and metadata of its own."""
-    plan, names = task.plan, task.names
-    first = ds[plan.drivers[0].variable]
-    order = [str(dim) for dim in first.dims]
-    dims = (("realization",) if plan.members else ()) + plan.layout
-    wanted = (("realization",) if plan.members else ()) + tuple(order)
-    grid = len(schema.entity_dims) > 1
-    variables = {}
-    for name, flux in zip(names, fluxes, strict=True):
-        variable = xr.Variable(dims, flux).transpose(*wanted)
-        if name in TARGETS:
-            spread = f"{name}_std" in names
-            variable.attrs = metadata.flux_attributes(name, grid=grid, spread=spread)
-        else:
-            variable.attrs = metadata.spread_attributes(name.removesuffix("_std"), grid=grid)
-        variables[name] = variable
-    keep = set(wanted)
-    coords = {n: c for n, c in ds.coords.items() if set(map(str, c.dims)) <= keep}
-    out = xr.Dataset(variables, coords=xr.Coordinates(coords, indexes=_indexes(ds, coords)))
-    if plan.members:
-        out = out.assign_coords(
-            realization=xr.Variable(
-                "realization",
-                np.arange(len(fluxes[0]), dtype=np.int32),
-                {
-                    "standard_name": "realization",
-                    "long_name": "member of the ensemble",
-                    "units": "1",
-                },
-            )
-        )
-    out.attrs = metadata.dataset_attributes(
-        ds.attrs,
-        source=source,
-        model=task.weights.sha256,
-        version=version,
-        converted=[_converted(m) for m in plan.drivers if m.conversion != (1.0, 0.0, False)],
-    )
-    return metadata.ready_to_write(out)
-
-
-def _converted(match: Match) -> str:
-    return f"{match.variable} from {match.units} to {BY_NAME[match.name].units}"
-
-
-def _indexes(ds: xr.Dataset, coords: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-    return {name: index for name, index in ds.xindexes.items() if name in coords}

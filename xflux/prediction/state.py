@@ -34,7 +34,7 @@ OWN_DIMS = ("member", "unit", "span", "driver", "lag", "column")
 """Dimensions of a state beside those of entities."""
 
 
-def _layouts(weights: Members) -> dict[str, Layout]:
+def layouts(weights: Members) -> dict[str, Layout]:
     """The variables of a state of these members."""
     if not sizes_of(weights).context:
         return VARIABLES
@@ -108,7 +108,7 @@ def to_dataset(
         name: xr.Variable(
             (*before, *space, *after), arrays[name], {"long_name": LONG_NAMES[name], "units": "1"}
         )
-        for name, (before, after, _) in _layouts(weights).items()
+        for name, (before, after, _) in layouts(weights).items()
     }
     del variables["recent_drivers"].attrs["units"]
     coords: dict[Hashable, Any] = {name: ds.coords[name] for name in _entity_coords(ds, schema)}
@@ -169,14 +169,14 @@ def read(
     if tuple(map(str, state["driver"].values)) != inputs.drivers:
         raise ModelError("the drivers of initial_state= are not those of the model: make it anew")
     found = {}
-    for name, (before, after, dtype) in _layouts(weights).items():
+    for name, (before, after, dtype) in layouts(weights).items():
         array = state[name].variable.transpose(*before, *schema.entity_dims, *after)
         found[name] = array.data if array.chunks is not None else np.asarray(array.values, dtype)
     return found
 
 
 def _checked(state: object, schema: Schema, inputs: Inputs, weights: Members) -> xr.Dataset:
-    needed = {*_layouts(weights), "driver", str(schema.time)}
+    needed = {*layouts(weights), "driver", str(schema.time)}
     if not isinstance(state, xr.Dataset) or not needed <= set(map(str, state.variables)):
         found = type(state).__name__
         if isinstance(state, xr.Dataset):
@@ -197,7 +197,7 @@ def _checked(state: object, schema: Schema, inputs: Inputs, weights: Members) ->
     own = (sizes.members, sizes.hidden, sizes.spans, sizes.averaged)
     wanted = {**dict(zip(OWN_DIMS, own, strict=False)), "lag": features.GAP_LIMIT[inputs.time_step]}
     wanted["column"] = sizes.context
-    for name, (before, after, _) in _layouts(weights).items():
+    for name, (before, after, _) in layouts(weights).items():
         shape = {dim: wanted[dim] for dim in (*before, *after)}
         dims = {*shape, *schema.entity_dims}
         array = state[name]

@@ -285,6 +285,7 @@ def state_sizes(task: Task) -> dict[str, int]:
         "span": sizes.spans,
         "driver": sizes.averaged,
         "lag": GAP_LIMIT[task.plan.inputs.time_step],
+        "column": sizes.context,
     }
 
 

@@ -9,6 +9,7 @@ numbers for any chunks.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -84,13 +85,7 @@ def with_fluxes(plan: Plan, ds: xr.Dataset, schema: Schema) -> Plan:
     found += [name for name in ("NEE_QC",) if name in schema.matches]
     matches = tuple(schema.matches[name] for name in found)
     dims = tuple(tuple(map(str, ds[match.variable].dims)) for match in matches)
-    return Plan(
-        **{
-            **{name: getattr(plan, name) for name in Plan.__dataclass_fields__},
-            "drivers": (*plan.drivers, *matches),
-            "dims": (*plan.dims, *dims),
-        }
-    )
+    return replace(plan, drivers=(*plan.drivers, *matches), dims=(*plan.dims, *dims))
 
 
 def whole(steps: int) -> tuple[Segment, ...]:

@@ -6,7 +6,7 @@ import os
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from xflux.cf.timestep import resample_line
+from xflux.cf.timestep import drivers_line
 from xflux.errors import ModelError
 
 if TYPE_CHECKING:
@@ -77,6 +77,6 @@ def model_for(time_step: str | None) -> FluxModel:
         raise ModelError(
             f"the time step is {time_step}; the bundled ensembles are "
             f"{' and '.join(bundled_models()) or 'not installed'}: "
-            + (resample_line("time", finer) if finer else "give daily or monthly drivers")
+            + (drivers_line(str(time_step), finer) if finer else "give daily or monthly drivers")
         )
     return load_model(str(time_step))

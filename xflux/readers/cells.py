@@ -7,8 +7,10 @@ semicolons or tabs; with comment lines; and with trailing commas where a spreads
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +20,7 @@ import pandas as pd
 from xflux.errors import DataError
 from xflux.readers.sources import Source, check_sizes
 
-_SHEETS = (".xlsx", ".xlsm")
+_HEAD = 200  # lines in which the header is looked for
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,14 @@ class Header:
         return "," if commas > sum("." in cell and _is_number(cell) for cell in cells) else "."
 
 
-def read_header(source: Source) -> Header:
+def read_header(source: Source, start: bytes | None = None) -> Header:
     """Read the names of the columns and the first rows of a table.
+
+    Parameters
+    ----------
+    source : Source
+    start : bytes, optional
+        Its first bytes, where they have been read.
 
     Raises
     ------
@@ -63,7 +71,7 @@ def read_header(source: Source) -> Header:
     ImportError
         A spreadsheet, and openpyxl is not installed.
     """
-    start = source.start()
+    start = source.start() if start is None else start
     if not start.strip(b"\0 \t\r\n\xef\xbb\xbf"):
         raise DataError("the file is empty")
     if start[:2] == b"PK":
@@ -71,17 +79,20 @@ def read_header(source: Source) -> Header:
     if start[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError("a spreadsheet of the old .xls kind; save it as .xlsx or .csv")
     encoding = _encoding(start)
-    lines = start.decode(encoding, errors="replace").splitlines()
+    text = start.decode(encoding, errors="replace")
+    lines = io.StringIO(text[: _end_of_line(text, _HEAD)], newline=None)
     comments = []
     skip = 0
-    while skip < len(lines) and (not lines[skip].strip(' ,;\t"') or _is_comment(lines[skip])):
-        if _is_comment(lines[skip]):
-            comments.append(lines[skip].strip(' ,;\t"'))
+    for head in lines:
+        if head.strip(' ,;\t"\n') and not _is_comment(head):
+            break
+        if _is_comment(head):
+            comments.append(head.strip(' ,;\t"\n'))
         skip += 1
-    if skip == len(lines):
+    else:
         raise DataError("the file has no header")
-    delimiter = max(",;\t", key=lines[skip].count)
-    rows = list(csv.reader(lines[skip : skip + 6], delimiter=delimiter))
+    delimiter = max(",;\t", key=head.count)
+    rows = list(csv.reader([head, *itertools.islice(lines, 5)], delimiter=delimiter))
     names = tuple(name.strip().lstrip("\ufeff") for name in rows[0])
     first = tuple(tuple(cell.strip() for cell in row) for row in rows[1:] if row)
     return Header(names, first, tuple(comments), skip, delimiter, encoding)
@@ -95,32 +106,61 @@ def read_table(source: Source, header: Header, wanted: Sequence[str]) -> pd.Data
     DataError
         There is no row, or the rows cannot be taken apart.
     """
-    position = {name: i for i, name in reversed(list(enumerate(header.names)))}
-    chosen = sorted({position[name] for name in wanted if name in position})
+    chosen = _positions(header, wanted)
     names = [header.names[i] for i in chosen]
     if header.sheet:
         table = pd.read_excel(source.seekable(), engine="openpyxl", usecols=chosen)
         table.columns = pd.Index(names)
     else:
         with source.open() as handle:
-            table = pd.read_csv(
-                handle,
-                sep=header.delimiter,
-                decimal=header.decimal,
-                header=None,
-                names=names,
-                usecols=chosen,
-                index_col=False,
-                skiprows=header.skip + 1,
-                encoding=header.encoding,
-                encoding_errors="replace",
-                low_memory=False,
-            )
-    if table.iloc[:, 0].hasnans:  # empty lines, as spreadsheets leave them
+            held = handle.read()
+        try:
+            table = _parse(held, header, chosen, skip=header.skip + 1)
+        except UnicodeDecodeError:
+            table = _parse(held, header, chosen, skip=header.skip + 1, errors="replace")
+    first = table[names[0]] if names else None
+    if (
+        first is not None and first.dtype.kind != "i" and first.hasnans
+    ):  # empty lines, as spreadsheets leave them
         table = table.dropna(how="all")
     if table.empty:
         raise DataError("found no row below the header")
     return table
+
+
+def parse_rows(rows: bytes, header: Header, wanted: Sequence[str]) -> pd.DataFrame:
+    """Read the columns `wanted` of rows that stand alone, without the header.
+
+    Raises
+    ------
+    ValueError
+        They cannot be taken apart or decoded.
+    """
+    return _parse(rows, header, _positions(header, wanted))
+
+
+def _positions(header: Header, wanted: Sequence[str]) -> list[int]:
+    position = {name: i for i, name in reversed(list(enumerate(header.names)))}
+    return sorted({position[name] for name in wanted if name in position})
+
+
+def _parse(
+    held: bytes, header: Header, chosen: Sequence[int], *, skip: int = 0, errors: str = "strict"
+) -> pd.DataFrame:
+    """Some columns of rows; strict decoding of plain UTF-8 is the fastest."""
+    return pd.read_csv(
+        io.BytesIO(held),
+        sep=header.delimiter,
+        decimal=header.decimal,
+        header=None,
+        names=[header.names[i] for i in chosen],
+        usecols=list(chosen),
+        index_col=False,
+        skiprows=skip,
+        encoding="utf-8" if header.encoding == "utf-8-sig" else header.encoding,
+        encoding_errors=errors,
+        low_memory=False,
+    )
 
 
 def numbers(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
@@ -142,9 +182,47 @@ def numbers(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
                 "expected a number"
             )
         column = read
-    values = column.to_numpy(dtype=np.float64)
+    return _without_fills(column.to_numpy(dtype=np.float64))
+
+
+def all_numbers(
+    table: pd.DataFrame, columns: Mapping[str, str]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Several columns as numbers, as `numbers` gives each; at once where all of them are numbers.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    columns : mapping of str to str
+        The column of each name of the result.
+
+    Raises
+    ------
+    DataError
+        A cell holds text.
+    """
+    whole = table.to_numpy()
+    if whole.dtype.kind not in "fiu":
+        return {name: numbers(table, column) for name, column in columns.items()}
+    block = _without_fills(np.ascontiguousarray(whole.T, dtype=np.float64))
+    rows = {column: i for i, column in enumerate(table.columns.tolist())}
+    return {name: block[rows[column]] for name, column in columns.items()}
+
+
+def _without_fills(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Numbers with fills (-9999 and its kin) and infinite ones missing."""
     kept = ((values > -9990.0) | (values < -10000.0)) & (np.abs(values) < np.inf)
     return np.where(kept, values, np.nan)
+
+
+def _end_of_line(text: str, count: int) -> int:
+    """Where so many lines of a text end; its length where it has fewer."""
+    end = -1
+    for _ in range(count):
+        end = text.find("\n", end + 1)
+        if end < 0:
+            return len(text)
+    return end
 
 
 def _sheet_header(source: Source) -> Header:

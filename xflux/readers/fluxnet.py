@@ -8,14 +8,16 @@ and mm d-1 in the others. Yearly files hold sums a year and nothing of the seaso
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from xflux.cf.units import conversion
 from xflux.errors import DataError
-from xflux.readers.cells import numbers, read_header, read_table
+from xflux.readers.cells import all_numbers, read_header, read_table
 from xflux.readers.halfhours import per_day
 from xflux.readers.recognise import Found
 from xflux.readers.records import FILLED, SUB_DAILY, Choices, Record, in_order
@@ -53,16 +55,15 @@ def read_fluxnet(found: Found, choices: Choices) -> Record:
     if found.step == "yearly":
         raise DataError(YEARLY)
     header = found.header or read_header(found.source)
-    columns = _columns(header.names, choices)
-    if not columns:
-        raise DataError("none of the columns that xflux reads (TA_F, SW_IN_F, NEE_VUT_REF, ...)")
-    stamps = [name for name in ("TIMESTAMP", "TIMESTAMP_START") if name in header.names]
-    if not stamps:
-        raise DataError("no column TIMESTAMP or TIMESTAMP_START")
-    table = read_table(found.source, header, [stamps[-1], *columns.values()])
-    time = parse_stamps(table[stamps[-1]], stamps[-1])
+    columns, stamp = columns_of(header.names, choices), stamps_of(header.names)
+    if found.numbers is not None:
+        time = parse_stamps(found.numbers[stamp], stamp)
+        raw = {name: found.numbers[column] for name, column in columns.items()}
+    else:
+        table = read_table(found.source, header, [stamp, *columns.values()])
+        time = parse_stamps(table[stamp], stamp)
+        raw = all_numbers(table, columns)
     check_order(time)
-    raw = {name: numbers(table, column) for name, column in columns.items()}
     if found.step == SUB_DAILY:
         raw = sub_daily_units(raw, per_day(time))
     notes = {name: column for name, column in columns.items() if not name.endswith("_ERA")}
@@ -97,9 +98,36 @@ def sub_daily_units(
     return out
 
 
-def _columns(names: tuple[str, ...], choices: Choices) -> dict[str, str]:
-    """Which column becomes which variable; the choices must be there where others are."""
-    there = set(names)
+@functools.lru_cache(maxsize=64)  # towers of one product have the same columns
+def columns_of(names: tuple[str, ...], choices: Choices) -> Mapping[str, str]:
+    """Which column becomes which variable; the choices must be there where others are.
+
+    Raises
+    ------
+    DataError
+        They are not, or no column is of use.
+    """
+    columns = _columns(set(names), names, choices)
+    if not columns:
+        raise DataError("none of the columns that xflux reads (TA_F, SW_IN_F, NEE_VUT_REF, ...)")
+    return columns
+
+
+def stamps_of(names: tuple[str, ...]) -> str:
+    """The column that stamps each step with its beginning.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    stamps = [name for name in ("TIMESTAMP", "TIMESTAMP_START") if name in names]
+    if not stamps:
+        raise DataError("no column TIMESTAMP or TIMESTAMP_START")
+    return stamps[-1]
+
+
+def _columns(there: set[str], names: tuple[str, ...], choices: Choices) -> dict[str, str]:
     columns = {}
     for name, candidates in {**_WEATHER, **_REANALYSIS}.items():
         column = next((c for c in candidates if c in there), None)

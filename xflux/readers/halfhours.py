@@ -8,15 +8,14 @@ A day, or a month, with too few values is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from xflux.cf.aggregation import EXTREMES, aggregate, statistic
 from xflux.errors import DataError
-from xflux.readers.records import Array, Record, Table
+from xflux.readers.records import SUB_DAILY, Record, Table
 
 
 def to_days(record: Record, completeness: float) -> Record:
@@ -43,16 +42,15 @@ def to_days(record: Record, completeness: float) -> Record:
     {'TA': 23.5, 'TA_MIN': 0.0, 'TA_MAX': 47.0}
     """
     time, columns = record.data
-    steps = per_day(time)
+    least = completeness * per_day(time)
     days = time.to_numpy().astype("datetime64[D]").astype(np.int64)
-    codes, means = _means(columns, days, lambda at: np.full(len(at), float(steps)), completeness)
     if "TA" in columns:
-        at = days - codes[0]
-        for name, rule, start in (("TA_MIN", np.fmin, np.inf), ("TA_MAX", np.fmax, -np.inf)):
-            extreme = np.full(int(codes[-1] - codes[0]) + 1, start)
-            rule.at(extreme, at, columns["TA"])
-            means[name] = np.where(np.isnan(means["TA"]), np.nan, extreme[codes - codes[0]])
-    index = pd.DatetimeIndex(codes.astype("datetime64[D]")).as_unit("ns")
+        columns = {**columns, **{n: columns["TA"] for n in EXTREMES if n not in columns}}
+    means = {
+        name: aggregate(values, days, statistic(name, SUB_DAILY), least)[1]
+        for name, values in columns.items()
+    }
+    index = pd.DatetimeIndex(np.unique(days).astype("datetime64[D]")).as_unit("ns")
     return replace(record, step="daily", data=Table(index, means))
 
 
@@ -68,14 +66,14 @@ def to_months(record: Record, completeness: float) -> Record:
     """
     time, columns = record.data
     months = time.to_numpy().astype("datetime64[M]").astype(np.int64)
-
-    def lengths(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        first = codes.astype("datetime64[M]")
-        days = (first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")
-        return days.astype(np.float64)
-
-    codes, means = _means(columns, months, lengths, completeness)
-    index = pd.DatetimeIndex(codes.astype("datetime64[M]")).as_unit("ns")
+    first = np.unique(months).astype("datetime64[M]")
+    lengths = (first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")
+    least = completeness * lengths.astype(np.float64)
+    means = {
+        name: aggregate(values, months, statistic(name, "daily"), least)[1]
+        for name, values in columns.items()
+    }
+    index = pd.DatetimeIndex(first).as_unit("ns")
     return replace(record, step="monthly", data=Table(index, means))
 
 
@@ -100,25 +98,3 @@ def median_gap(time: pd.DatetimeIndex) -> float:
     """Median of the gaps between times, in seconds."""
     stamps = np.sort(time.to_numpy()).astype("datetime64[s]").astype(np.int64)
     return float(np.median(np.diff(stamps)))
-
-
-def _means(
-    data: dict[str, Array],
-    codes: npt.NDArray[np.int64],
-    lengths: Callable[[npt.NDArray[np.int64]], Array],
-    completeness: float,
-) -> tuple[npt.NDArray[np.int64], dict[str, Array]]:
-    """Codes that occur, and the mean of each column by code; missing where values are too few."""
-    first = int(codes.min())
-    at = codes - first
-    size = int(at.max()) + 1
-    present = np.flatnonzero(np.bincount(at, minlength=size))
-    least = completeness * lengths(present + first) - 1e-9
-    columns = {}
-    for name, values in data.items():
-        valid = np.isfinite(values)
-        count = np.bincount(at[valid], minlength=size)[present]
-        total = np.bincount(at[valid], weights=values[valid], minlength=size)[present]
-        enough = (count >= least) & (count > 0)
-        columns[name] = np.where(enough, total / np.maximum(count, 1), np.nan)
-    return present + first, columns

@@ -210,10 +210,11 @@ class _Run:
 
     def _towers(self, files: Sequence[Found], tables: Sequence[Record], step: str) -> list[Tower]:
         from xflux.readers.merge import at_step, join
+        from xflux.readers.together import read_together
 
         read = self._each(
             lambda f: at_step(_read(f, self.choices), step, self.choices.completeness),
-            self._of_step(files, step),
+            read_together(self._of_step(files, step), self.choices),
             "reading towers",
         )
         records = [record for record in read if record is not None]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from xflux.errors import DataError
 from xflux.readers.cells import Header, read_header
@@ -42,6 +45,8 @@ class Found:
         Empty where only the content tells.
     step : str
         ``"sub-daily"``, ``"daily"``, ``"weekly"``, ``"monthly"``, ``"yearly"``, or empty.
+    numbers : mapping of str to numpy.ndarray, optional
+        Its stamps and columns, where they were read together with those of other files.
     """
 
     source: Source
@@ -50,6 +55,7 @@ class Found:
     step: str = ""
     product: str = ""
     header: Header | None = None
+    numbers: Mapping[str, np.ndarray] | None = None
 
 
 def recognise(source: Source) -> Found:
@@ -62,12 +68,12 @@ def recognise(source: Source) -> Found:
     """
     name = source.name
     site = site_in(name)
-    start = source.start(16)
+    start = source.start()
     if start[:3] == b"CDF" or start[:8] == b"\x89HDF\r\n\x1a\n":
         return Found(source, "plumber2", site, "sub-daily", "PLUMBER2")
     if _SKIPPED.search(name):
         return Found(source, "other", site)
-    header = read_header(source)
+    header = read_header(source, start)
     columns = set(header.names)
     if {"VARIABLE", "DATAVALUE"} <= columns:
         return Found(source, "site information", site, header=header)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -24,12 +26,12 @@ def digits(text: str) -> int:
     return len(whole) if whole.isdigit() else 0
 
 
-def parse_stamps(column: pd.Series, name: str) -> pd.DatetimeIndex:
+def parse_stamps(column: pd.Series | npt.NDArray[np.int64], name: str) -> pd.DatetimeIndex:
     """Turn the numbers of a column of time stamps into times.
 
     Parameters
     ----------
-    column : pandas.Series
+    column : pandas.Series or numpy.ndarray
         All of one length: 4, 6, 8, 12 or 14 digits.
     name : str
         The column's name, for messages.
@@ -53,27 +55,47 @@ def parse_stamps(column: pd.Series, name: str) -> pd.DatetimeIndex:
             f"{name} runs from {whole.min()} to {whole.max()}; expected YYYYMM, YYYYMMDD or "
             "YYYYMMDDHHMM throughout"
         )
+    if length in (6, 8) and (known := _looked_up(whole, length)) is not None:
+        return known
     if length == 14:
         whole, length = whole // 100, 12
-    parts = _parts(whole, length)
-    year, month, day, hour, minute = parts
-    months = (year - 1970) * 12 + month - 1
-    good = (month >= 1) & (month <= 12) & (day >= 1) & (hour <= 24) & (minute < 60)
-    first = months.astype("datetime64[M]")
-    last = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
-    good &= (day <= last) & (year >= 1900) & (year <= 2200)
+    year, month, day, hour, minute = _parts(whole, length)
+    good = (month >= 1) & (month <= 12) & (year >= 1900) & (year <= 2200)
+    months = np.where(good, (year - 1970) * 12 + month - 1, 0)
+    first = int(months.min())
+    every = np.arange(first, int(months.max()) + 2).astype("datetime64[M]")
+    starts = every.astype("datetime64[D]").astype(np.int64)
+    good &= (day >= 1) & (day <= np.diff(starts)[months - first]) & (hour <= 24) & (minute < 60)
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise DataError(f"{name} holds {whole[row]} in row {row + 1}, which is no date")
-    minutes = ((day - 1) * 24 + hour) * 60 + minute
-    times = first.astype("datetime64[m]") + minutes.astype("timedelta64[m]")
-    return pd.DatetimeIndex(times.astype("datetime64[ns]"))
+    minutes = ((starts[months - first] + day - 1) * 24 + hour) * 60 + minute
+    return pd.DatetimeIndex((minutes * 60_000_000_000).view("datetime64[ns]"))
 
 
-def _whole(column: pd.Series, name: str) -> npt.NDArray[np.int64]:
+@functools.cache
+def _calendar(length: int) -> tuple[npt.NDArray[np.int64], pd.DatetimeIndex]:
+    """Every month (6 digits) or day (8 digits) from 1900 to 2200 as a number and as a time."""
+    time = pd.date_range("1900-01-01", "2200-12-31", freq="MS" if length == 6 else "D", unit="ns")
+    number = time.year * 100 + time.month
+    if length == 8:
+        number = number * 100 + time.day
+    return number.to_numpy(np.int64), pd.DatetimeIndex(time.to_numpy())
+
+
+def _looked_up(whole: npt.NDArray[np.int64], length: int) -> pd.DatetimeIndex | None:
+    """Times of months or days that follow each other without a gap, as they nearly always do."""
+    numbers, times = _calendar(length)
+    first = int(np.searchsorted(numbers, whole[0]))
+    here = slice(first, first + len(whole))
+    return times[here] if np.array_equal(numbers[here], whole) else None
+
+
+def _whole(column: pd.Series | npt.NDArray[np.int64], name: str) -> npt.NDArray[np.int64]:
     """Whole numbers of a column, whether it came as numbers or as text."""
     if column.dtype.kind == "i":
-        return column.to_numpy(np.int64)
+        return np.asarray(column, dtype=np.int64)
+    column = pd.Series(column)
     number = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     if not np.isfinite(number).all():
         row = int(np.flatnonzero(~np.isfinite(number))[0])

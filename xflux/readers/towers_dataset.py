@@ -11,8 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from xflux.cf.metadata import COMMENT, CONVENTIONS, ready_to_write
-from xflux.cf.variables import BY_NAME
+from xflux.cf.metadata import (
+    CONVENTIONS,
+    ready_to_write,
+    time_attributes,
+    variable_attributes,
+)
 from xflux.readers.merge import Tower
 from xflux.readers.records import DRIVERS, FILLED, FLUXES, QUALITY, Array, Choices
 
@@ -32,7 +36,6 @@ _PLACES = {
 }
 _TEXTS = {"igbp": "land cover, IGBP class", "climate": "main climate group"}
 _FREQUENCY = {"daily": "D", "monthly": "MS"}
-_WORDS = {"daily": "day", "monthly": "month", "weekly": "week"}
 
 
 def lay_out(
@@ -64,15 +67,7 @@ def lay_out(
 def _with_data(ds: xr.Dataset, towers: Sequence[Tower], choices: Choices, step: str) -> xr.Dataset:
     time = _time(towers, step)
     ds = ds.assign_coords(time=("time", time.to_numpy()))
-    ds["time"].attrs = {
-        "standard_name": "time",
-        "long_name": _WORDS[step],
-        "axis": "T",
-        "units_metadata": "leap_seconds: none",
-        "comment": f"the first day of each {_WORDS[step]}, in local standard time"
-        if step != "daily"
-        else "the day that each value covers, in local standard time",
-    }
+    ds["time"].attrs = time_attributes(step, "local standard time")
     rows = [_rows(time, tower.data.time) for tower in towers]
     there = {name for tower in towers for name in tower.data.columns}
     for name in (*DRIVERS, *FLUXES, *QUALITY):
@@ -107,7 +102,8 @@ def _held(towers: Sequence[Tower], name: str) -> Iterator[Array]:
 
 def _rows(time: pd.DatetimeIndex, own: pd.DatetimeIndex) -> slice | npt.NDArray[np.intp]:
     """Where the times of one tower lie in all times; a slice where there is no gap."""
-    first, last = time.get_indexer(own[[0, -1]])
+    stamps = own.to_numpy()
+    first, last = np.searchsorted(time.to_numpy(), stamps[[0, -1]])
     if last - first == len(own) - 1:
         return slice(int(first), int(last) + 1)
     return np.asarray(time.get_indexer(own))
@@ -134,17 +130,7 @@ def _variable_attributes(
             "units": "1",
             "cell_methods": "time: mean",
         }
-    row = BY_NAME[name]
-    attrs: dict[str, Any] = {"long_name": row.long_name, "units": row.units}
-    if row.standard_name:
-        attrs["standard_name"] = row.standard_name
-    if row.units == "degC":
-        attrs["units_metadata"] = "temperature: on_scale"
-    attrs["cell_methods"] = row.cell_methods
-    if name in ("TA_MIN", "TA_MAX") and step == "monthly":
-        attrs["cell_methods"] += " time: mean (of the days of the month)"
-    if name in COMMENT:
-        attrs["comment"] = COMMENT[name].replace("Reco - GPP, ", "")
+    attrs: dict[str, Any] = {**variable_attributes(name, step)}
     if name in ("GPP", "Reco"):
         attrs["partitioning"] = choices.partitioning
     attrs["source"] = _origin(name, towers)

@@ -81,9 +81,34 @@ def evaluate(
         See `xflux.skill.metrics.scores`.
     """
     predicted = prediction if isinstance(prediction, xr.Dataset) else prediction.predict(ds, schema)
-    observed = observations(ds, schema, qc=qc)
+    names = _other_targets(predicted)
+    observed = _other_labels(ds, predicted, names) if names else observations(ds, schema, qc=qc)
     scales = ("all", "seasonal", "anomaly", "between") if by_scale else None
-    return metrics.scores(predicted, observed, time=str(schema.time_dim), scales=scales)
+    time = str(schema.time_dim)
+    return metrics.scores(predicted, observed, time=time, targets=names or None, scales=scales)
+
+
+def _other_targets(predicted: xr.Dataset) -> list[str]:
+    """What a model tuned to new targets has predicted; none for GPP, Reco and NEE."""
+    names = [str(name) for name in predicted.data_vars]
+    if set(names) & set(TARGETS):
+        return []
+    return [name for name in names if name.removesuffix("_std") not in {*names} - {name}]
+
+
+def _other_labels(ds: xr.Dataset, predicted: xr.Dataset, names: list[str]) -> xr.Dataset:
+    """Labels of new targets, which must be there in the units of the prediction."""
+    problems = [f"no labels of {name} to score against" for name in names if name not in ds]
+    for name in (n for n in names if n in ds):
+        found, expected = (part[name].attrs.get("units") for part in (ds, predicted))
+        if found != expected:
+            problems.append(
+                f"{name!r} is in {found!r}, its prediction in {expected!r}: convert it, or "
+                f'ds["{name}"].attrs["units"] = "{expected}"'
+            )
+    if problems:
+        raise SchemaError(problems, where="the Dataset for scoring")
+    return ds[names]
 
 
 def groups_of(

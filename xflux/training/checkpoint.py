@@ -1,7 +1,8 @@
 """Training that survives kill -9: the state after every epoch, replaced whole or not at all.
 
 Everything random is drawn from (seed, member, epoch), so weights and the moments of the optimiser
-are all there is to keep. A resumed training ends with the same weights as an unbroken one.
+are all there is to keep. A resumed training ends with the same weights as an unbroken one. Members
+and folds that train side by side are in one file, each as far as it has come.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from xflux.errors import ModelError, ModelFileError
@@ -25,16 +27,47 @@ from xflux.training.settings import Settings
 from xflux.training.windows import Tensors
 
 
-def fingerprint(tensors: Tensors, inputs: Inputs, settings: Settings) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """How far one network has come in its training.
+
+    Attributes
+    ----------
+    losses : tuple of float
+        One for each epoch that is done: of training, or on entities that are kept out.
+    tensors : dict of str to Tensor
+        As `optimiser_tensors` gives them: all that is needed to go on.
+    """
+
+    losses: tuple[float, ...] = ()
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are done."""
+        return len(self.losses)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the network, by name."""
+        kept = self.tensors.items()
+        return {n.removeprefix("weights."): t for n, t in kept if n.startswith("weights.")}
+
+
+def fingerprint(tensors: Tensors, inputs: Inputs, settings: Settings, *, folds: int = 0) -> str:
     """Hash of the data and settings of a training: a checkpoint belongs to one only."""
-    digest = hashlib.sha256(repr((inputs, settings)).encode())
-    for tensor in (tensors.drivers, tensors.characteristics, tensors.targets, tensors.weight):
+    digest = hashlib.sha256(repr((inputs, settings, folds)).encode())
+    digest.update(tensors.target.tobytes())
+    parts = [tensors.drivers, tensors.characteristics, tensors.targets, tensors.weight]
+    if tensors.world is not None:
+        parts += [tensors.world.drivers, tensors.world.characteristics]
+    for tensor in parts:
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).view(np.uint8).data)
     return digest.hexdigest()
 
 
 class Checkpoint:
-    """A file that holds finished members and the member in training.
+    """A file that holds every member and fold as far as it has come.
 
     Parameters
     ----------
@@ -54,10 +87,7 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str] | None, key: str) -> None:
         self.path = None if path is None else Path(path)
         self.key = key
-        self.member = 0
-        self.epoch = 0
-        self.losses: list[float] = []
-        self.tensors: dict[str, Tensor] = {}
+        self._reached: dict[str, Reached] = {}
         if self.path is not None and self.path.exists():
             self._read(self.path)
 
@@ -66,50 +96,44 @@ class Checkpoint:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
                 about = json.loads(metadata["xflux_checkpoint"])
-                self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if metadata["sha256"] != _digest(metadata["xflux_checkpoint"], self.tensors):
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata["sha256"] != _digest(metadata["xflux_checkpoint"], tensors):
                 raise ValueError("its sha256 does not match")
+            key, losses = about["key"], about["losses"]
         except (SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
             raise ModelFileError(
                 f"{path} is not a checkpoint of xflux ({error}): remove it, or name another file"
             ) from error
-        if about["key"] != self.key:
+        if key != self.key:
             raise ModelError(
                 f"{path} belongs to a training with other data or settings: remove it to start "
                 "anew, or name another checkpoint"
             )
-        self.member, self.epoch = int(about["member"]), int(about["epoch"])
-        self.losses = [float(loss) for loss in about["losses"]]
+        for name, values in losses.items():
+            own = {n.partition("/")[2]: t for n, t in tensors.items() if n.startswith(f"{name}/")}
+            self._reached[name] = Reached(losses=tuple(map(float, values)), tensors=own)
 
-    def write(
-        self, member: int, epoch: int, losses: list[float], tensors: Mapping[str, Tensor]
-    ) -> None:
-        """Keep the state after an epoch (or after a member, with epoch 0 of the next)."""
+    def reached(self, name: str) -> Reached:
+        """How far a member or fold has come; no epoch where nothing is known of it."""
+        return self._reached.get(name, Reached())
+
+    def write(self, name: str, reached: Reached) -> None:
+        """Keep how far a member or fold has come, beside all others."""
         if self.path is None:
             return
-        self.tensors = {
-            name: tensor for name, tensor in self.tensors.items() if _belongs(name, member)
+        self._reached[name] = reached
+        tensors = {
+            f"{job}/{part}": tensor
+            for job, kept in self._reached.items()
+            for part, tensor in kept.tensors.items()
         }
-        self.tensors |= {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-        about = json.dumps({"key": self.key, "member": member, "epoch": epoch, "losses": losses})
-        metadata = {"xflux_checkpoint": about, "sha256": _digest(about, self.tensors)}
+        losses = {job: kept.losses for job, kept in self._reached.items()}
+        about = json.dumps({"key": self.key, "losses": losses})
+        metadata = {"xflux_checkpoint": about, "sha256": _digest(about, tensors)}
         beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(self.tensors, str(beside), metadata=metadata)
+        beside.write_bytes(save(tensors, metadata=metadata))
         os.replace(beside, self.path)
-
-    def finished(self, member: int) -> dict[str, Tensor] | None:
-        """Weights of a member that is done, or None."""
-        if member >= self.member:
-            return None
-        prefix = f"member{member}."
-        return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
-
-    def current(self, member: int) -> tuple[int, dict[str, Tensor]]:
-        """Epochs done of the member in training, and its weights and moments."""
-        if member != self.member or not self.epoch:
-            return 0, {}
-        return self.epoch, {n: t for n, t in self.tensors.items() if not n.startswith("member")}
 
     def remove(self) -> None:
         """Forget a finished training, with what a kill in the middle of a write left behind."""
@@ -128,20 +152,15 @@ def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _belongs(name: str, member: int) -> bool:
-    """Only finished members stay; what is in training is written anew each time."""
-    return name.startswith("member") and int(name[6:].split(".", 1)[0]) < member
-
-
 def optimiser_tensors(
     network: torch.nn.Module, optimiser: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """Weights and moments by name, to be kept."""
+    """Copies of weights and moments by name, on the CPU."""
     kept = {f"weights.{name}": tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
         for moment, value in optimiser.state.get(parameter, {}).items():
             kept[f"moments.{name}.{moment}"] = torch.as_tensor(value)
-    return kept
+    return {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
 
 
 def restore(

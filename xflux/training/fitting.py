@@ -16,8 +16,8 @@ from xflux.errors import ModelError
 from xflux.features import Inputs
 from xflux.model import FluxModel
 from xflux.prediction import ensemble
-from xflux.training.domains import by_label, entity_scaling, target_entities, with_target
-from xflux.training.settings import EPOCHS, METHODS, OF_METHOD, WINDOW, Settings
+from xflux.training.domains import by_label, target_entities, with_target
+from xflux.training.settings import METHODS, OF_METHOD, WINDOW, Settings, epochs_of, refuse_unused
 from xflux.training.towers import Towers, describe_inputs, read_towers
 
 if TYPE_CHECKING:
@@ -38,9 +38,11 @@ def fit_model(
     drivers: Sequence[str] | None = None,
     characteristics: Sequence[str] | None = None,
     qc: float = 0.5,
+    world: xr.Dataset | None = None,
     epochs: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
     name: str = "own training",
     settings: Mapping[str, Any] | None = None,
@@ -59,11 +61,15 @@ def fit_model(
         Names to use; by default all known drivers, and land cover and latitude.
     qc : float
         Steps whose NEE_QC is below this are not used.
+    world : xr.Dataset, optional
+        Drivers of entities without labels, for ``"ct-lstm-physics"``.
     epochs : int, optional
         Chosen by spatial validation when not given.
     checkpoint : path, optional
         File from which an interrupted training goes on.
     device : str, optional
+    workers : int, optional
+        Processes that train members side by side.
     progress : bool, optional
     name : str
         Name of the model on its card.
@@ -76,10 +82,11 @@ def fit_model(
 
     Raises
     ------
-    SchemaError, DataError, ModelError, TrainingDiverged
+    SchemaError, DataError, ModelError, TrainingDiverged, TrainingStopped
     """
     if method not in METHODS:
         raise ModelError(f"unknown method {method!r}; there are {', '.join(map(repr, METHODS))}")
+    _check(method, world, characteristics, settings)
     towers = read_towers(ds, schema, drivers=drivers, characteristics=characteristics, qc=qc)
     target = None
     if method == "metaflux":
@@ -89,22 +96,45 @@ def fit_model(
         towers,
         target=target,
         method=method,
+        world=world,
         epochs=epochs,
         checkpoint=checkpoint,
         device=device,
+        workers=workers,
         progress=progress,
         name=name,
         settings=settings,
     )
 
 
+def _check(
+    method: str,
+    world: xr.Dataset | None,
+    characteristics: Sequence[str] | None,
+    settings: Mapping[str, Any] | None,
+) -> None:
+    """Refuse what the method has no use for."""
+    if world is not None and method != "ct-lstm-physics":
+        raise ModelError(
+            f"method={method!r} learns nothing from a world without labels: leave out world=, or "
+            'method="ct-lstm-physics"'
+        )
+    if characteristics is not None and method == "metaflux":
+        raise ModelError(
+            'method="metaflux" takes drivers alone: leave out characteristics=, or method="ct-lstm"'
+        )
+    refuse_unused(method, settings or {})
+
+
 def fit_towers(
     towers: Towers,
     *,
     method: str = "ct-lstm",
+    world: xr.Dataset | None = None,
     epochs: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
     name: str = "own training",
     settings: Mapping[str, Any] | None = None,
@@ -115,12 +145,13 @@ def fit_towers(
     ``target`` tells by label which towers are the target domain of MetaFlux.
     """
     from xflux.training.members import train_ensemble
+    from xflux.training.world import read_world
 
     window, spin_up = WINDOW[towers.time_step]
     chosen = Settings(
         **{
             "method": method,
-            "epochs": EPOCHS[towers.time_step],
+            "epochs": epochs_of(method, towers.time_step),
             "window": window,
             "spin_up": spin_up,
             **OF_METHOD.get(method, {}),
@@ -128,33 +159,24 @@ def fit_towers(
             **(settings or {}),
         }
     )
+    domain = None
     if method == "metaflux":
-        towers, inputs = _as_metaflux(towers, chosen, target)
-    else:
-        inputs = describe_inputs(towers, derived=DERIVED)
+        towers = replace(towers, characteristics={})
+        domain = with_target(towers, target) if chosen.tasks == "domains" else None
+    inputs = describe_inputs(towers, derived=() if method == "metaflux" else DERIVED)
     trained = train_ensemble(
         towers,
         inputs,
         chosen,
+        world=None if world is None else read_world(world, inputs, seed=chosen.seed),
+        target=domain,
         validation_folds=VALIDATION_FOLDS if epochs is None and method != "metaflux" else 0,
         checkpoint=checkpoint,
         device=device,
+        workers=workers,
         progress=progress,
     )
     return to_model(towers, inputs, trained, name=name)
-
-
-def _as_metaflux(
-    towers: Towers, settings: Settings, target: Mapping[str, bool] | None
-) -> tuple[Towers, Inputs]:
-    """Towers and inputs as MetaFlux takes them: drivers alone, scaled by entity if published."""
-    towers = replace(towers, characteristics={})
-    inputs = describe_inputs(towers, derived=())
-    if settings.tasks == "domains":
-        towers = replace(towers, target=with_target(towers, target))
-    if settings.scaling == "entity":
-        towers = replace(towers, context=entity_scaling(towers.drivers, inputs))
-    return towers, inputs
 
 
 def to_model(towers: Towers, inputs: Inputs, trained: Trained, *, name: str) -> FluxModel:
@@ -184,6 +206,7 @@ def _card(towers: Towers, trained: Trained, name: str) -> dict[str, Any]:
         "labelled_steps": int(np.isfinite(towers.targets).any(axis=-1).sum()),
         "validation_loss": [round(v, 6) for v in trained.validation],
         "training_loss": [[round(v, 6) for v in losses] for losses in trained.losses],
+        **({"physics": _rounded(trained.physics)} if trained.physics else {}),
         "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "versions": {
             "xflux": __version__,
@@ -191,3 +214,7 @@ def _card(towers: Towers, trained: Trained, name: str) -> dict[str, Any]:
             "xarray": xr.__version__,
         },
     }
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}

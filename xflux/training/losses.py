@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def masked_mean_square(error: Tensor, weight: Tensor) -> Tensor:
+def masked_mean_square(error: Tensor, weight: Tensor, dim: tuple[int, ...] | None = None) -> Tensor:
     """Weighted mean of squared errors where the weight is positive.
 
     Parameters
@@ -15,14 +15,16 @@ def masked_mean_square(error: Tensor, weight: Tensor) -> Tensor:
         Same shape; ``error`` may hold NaN where ``weight`` is zero. NaN is replaced there before
         it is squared: masking the result alone would still send NaN through the gradient. NaN
         where the weight is positive stays: it is a training that has diverged.
+    dim : tuple of int, optional
+        Axes over which the mean is taken; all by default.
 
     Returns
     -------
     Tensor
-        Scalar; zero when no weight is positive.
+        Scalar, or the axes that are left; zero where no weight is positive.
     """
-    clean = torch.where(weight > 0, error, torch.zeros_like(error))
-    return (weight * clean.square()).sum() / weight.sum().clamp(min=1e-9)
+    clean = torch.where(weight > 0, error, 0.0)
+    return (weight * clean.square()).sum(dim) / weight.sum(dim).clamp(min=1e-9)
 
 
 def multi_loss(
@@ -43,11 +45,11 @@ def multi_loss(
     Parameters
     ----------
     predicted : Tensor
-        Shape (B, T, 2): GPP and Reco, g m-2 d-1.
+        Shape (..., 2), of any steps: GPP and Reco, g m-2 d-1.
     observed : Tensor
-        Shape (B, T, 3): GPP, Reco, NEE, NaN where missing.
+        Shape (..., 3): GPP, Reco, NEE, NaN where missing.
     weight : Tensor
-        Shape (B, T, 3): zero where a target must not count.
+        Shape (..., 3): zero where a target must not count.
     spread : Tensor
         Shape (3,): standard deviation of each target over the training steps.
     shares : tuple of float
@@ -60,11 +62,11 @@ def multi_loss(
     """
     gpp, reco = predicted.unbind(-1)
     closed = torch.stack([gpp, reco, reco - gpp], dim=-1)
-    present = torch.isfinite(observed)
-    error = torch.where(present, closed - torch.nan_to_num(observed), torch.zeros_like(closed))
+    error = (closed - torch.nan_to_num(observed)) / spread
+    counted = weight * torch.isfinite(observed)
+    each = masked_mean_square(error, counted, dim=tuple(range(error.ndim - 1)))
     total = predicted.new_zeros(())
     for k, share in enumerate(shares):
         if share > 0:
-            counted = weight[..., k] * present[..., k]
-            total = total + share * masked_mean_square(error[..., k] / spread[k], counted)
+            total = total + share * each[k]
     return total

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from xflux.architectures import build_network
 from xflux.errors import DataError
-from xflux.features import Inputs
-from xflux.networks import Member
+from xflux.features import Inputs, Mask
+from xflux.physics import PhysicsMember
 from xflux.progress import Bar
 from xflux.skill.clusters import clusters
-from xflux.training.checkpoint import Checkpoint, fingerprint, optimiser_tensors
-from xflux.training.methods import train_member
+from xflux.training.checkpoint import Checkpoint, Reached, fingerprint
+from xflux.training.informed import diagnose, knowledge
+from xflux.training.jobs import Job, Report, Runner, run_job
+from xflux.training.processes import choose_processes, crew, expected_seconds
 from xflux.training.settings import FEW_CLUSTERS, Settings
-from xflux.training.supervised import Weights, to_tensors
+from xflux.training.supervised import Weights, target_spread, to_tensors
 from xflux.training.towers import Towers
 from xflux.training.validation import spatial_validation
 from xflux.training.windows import Tensors
@@ -36,12 +41,15 @@ class Trained:
         Mean loss of every epoch, by member.
     validation : tuple of float
         Loss on clusters kept out, by epoch; empty without spatial validation.
+    physics : dict of str to float
+        How far the members keep to what is known, on average; empty for methods without physics.
     """
 
     members: tuple[Weights, ...]
     settings: Settings
     losses: tuple[tuple[float, ...], ...]
     validation: tuple[float, ...]
+    physics: dict[str, float]
 
 
 def choose_device(device: str | None) -> torch.device:
@@ -56,9 +64,12 @@ def train_ensemble(
     inputs: Inputs,
     settings: Settings,
     *,
+    world: Towers | None = None,
+    target: Mask | None = None,
     validation_folds: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    workers: int | None = None,
     progress: bool | None = None,
 ) -> Trained:
     """Train all members on all towers, after choosing the epochs by spatial validation.
@@ -69,6 +80,10 @@ def train_ensemble(
     inputs : Inputs
         With their normalisation.
     settings : Settings
+    world : Towers, optional
+        Entities without labels, for methods that learn from them too.
+    target : numpy.ndarray, optional
+        Shape (N,): which entities are the target domain of MetaFlux.
     validation_folds : int
         Folds over clusters of towers for choosing the epochs; 0 keeps ``settings.epochs``. With
         fewer than ten clusters the given epochs are kept.
@@ -77,6 +92,9 @@ def train_ensemble(
         it is removed at the end.
     device : str, optional
         ``"cpu"``, ``"cuda"``; a GPU where there is one by default.
+    workers : int, optional
+        Processes that train side by side, on the CPU; see
+        `xflux.training.processes.choose_processes`. The weights do not depend on it.
     progress : bool, optional
         Show a progress bar; by default only in a terminal or notebook.
 
@@ -86,77 +104,110 @@ def train_ensemble(
 
     Raises
     ------
-    TrainingDiverged, DataError, ModelError
+    TrainingDiverged, TrainingStopped, DataError, ModelError
     """
     place = choose_device(device)
-    tensors = to_tensors(towers, inputs, settings, place)
+    unlabelled = None if world is None else to_tensors(world, inputs, settings, place)
+    tensors = replace(
+        to_tensors(towers, inputs, settings, place),
+        world=unlabelled,
+        target=np.zeros(len(towers.labels), dtype=bool) if target is None else target,
+    )
     if not len(tensors.records) or not float(tensors.weight.sum()):
         raise DataError("no step has both drivers and a target: nothing to learn from")
-    kept = Checkpoint(checkpoint, fingerprint(tensors, inputs, settings))
     count = len(set(clusters(towers.latitude, towers.longitude).tolist()))
-    validated = validation_folds if count >= max(FEW_CLUSTERS, validation_folds) else 0
-    bar = Bar((validated + settings.members) * settings.last_epoch, progress)
+    folds = validation_folds if count >= max(FEW_CLUSTERS, validation_folds) else 0
+    processes = choose_processes(
+        workers,
+        place,
+        networks=max(folds, settings.members),
+        seconds=expected_seconds(tensors, settings, networks=folds + settings.members),
+    )
+    key = "" if checkpoint is None else fingerprint(tensors, inputs, settings, folds=folds)
+    kept = Checkpoint(checkpoint, key)
     curve: tuple[float, ...] = ()
-    if validated:
-        curve = _validated_once(kept, towers, inputs, settings, validated, place, bar)
-        settings = replace(settings, stop=int(np.argmin(curve)) + 1)
-    members, losses = [], []
-    for member in range(settings.members):
-        weights, history = _member(kept, tensors, inputs, settings, member, bar)
-        members.append(weights)
-        losses.append(history)
+    with (
+        contextlib.closing(Bar((folds + settings.members) * settings.last_epoch, progress)) as bar,
+        _runner(tensors, inputs, kept, processes) as runner,
+    ):
+        training = _Training(kept, bar, runner)
+        if folds:
+            curve = spatial_validation(towers, settings, folds=folds, run=training.run)
+            settings = replace(settings, stop=int(np.argmin(curve)) + 1)
+            bar.skip((settings.epochs - settings.last_epoch) * settings.members)
+        done = training.run(member_jobs(settings))
     kept.remove()
-    bar.close()
     return Trained(
-        members=tuple(members), settings=settings, losses=tuple(losses), validation=curve
+        members=tuple(reached.weights for reached in done),
+        settings=settings,
+        losses=tuple(reached.losses for reached in done),
+        validation=curve,
+        physics=_keeping([reached.weights for reached in done], tensors, inputs, settings),
     )
 
 
-def _validated_once(
-    kept: Checkpoint,
-    towers: Towers,
-    inputs: Inputs,
-    settings: Settings,
-    folds: int,
-    device: torch.device,
-    bar: Bar,
-) -> tuple[float, ...]:
-    """The validation curve, from the checkpoint where it has one."""
-    if "member-1.curve" in kept.tensors:
-        bar.skip(folds * settings.last_epoch)
-        return tuple(float(v) for v in kept.tensors["member-1.curve"])
-    curve = spatial_validation(towers, inputs, settings, folds=folds, device=device, bar=bar)
-    kept.write(0, 0, [], {"member-1.curve": torch.tensor(curve, dtype=torch.float64)})
-    return curve
+def _keeping(
+    members: list[Weights], tensors: Tensors, inputs: Inputs, settings: Settings
+) -> dict[str, float]:
+    """What `xflux.training.informed.diagnose` finds, mean over members."""
+    if settings.physics is None:
+        return {}
+    known = knowledge(tensors, inputs, settings, target_spread(tensors))
+    found = []
+    for weights in members:
+        network = build_network(inputs, settings)
+        network.load_state_dict(weights)
+        assert isinstance(network, PhysicsMember)
+        found.append(diagnose(network.to(tensors.drivers.device), known))
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
-def _member(
-    kept: Checkpoint,
-    tensors: Tensors,
-    inputs: Inputs,
-    settings: Settings,
-    member: int,
-    bar: Bar,
-) -> tuple[Weights, tuple[float, ...]]:
-    """One member, from the checkpoint as far as it has it."""
-    done = kept.finished(member)
-    if done is not None:
-        bar.skip(settings.last_epoch)
-        losses = done.pop("losses")
-        return done, tuple(float(v) for v in losses)
-    start, state = kept.current(member)
-    history = list(kept.losses) if start else []
-    bar.skip(start)
-
-    def after(epochs: int, network: Member, optimiser: torch.optim.Optimizer, loss: float) -> None:
-        history.append(loss)
-        kept.write(member, epochs, history, optimiser_tensors(network, optimiser))
-        bar.step(f"member {member + 1}/{settings.members}", loss)
-
-    weights = train_member(
-        tensors, inputs, settings, member, start=start, kept=state, after_epoch=after
+def member_jobs(settings: Settings) -> tuple[Job, ...]:
+    """Every member, on all towers."""
+    return tuple(
+        Job(
+            name=f"member{number}",
+            title=f"member {number + 1}/{settings.members}",
+            number=number,
+            settings=settings,
+        )
+        for number in range(settings.members)
     )
-    finished = {f"member{member}.{name}": tensor for name, tensor in weights.items()}
-    finished[f"member{member}.losses"] = torch.tensor(history, dtype=torch.float64)
-    kept.write(member + 1, 0, [], finished)
-    return weights, tuple(history)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What all jobs of a training share."""
+
+    kept: Checkpoint
+    bar: Bar
+    runner: Runner
+
+    def run(self, jobs: Sequence[Job]) -> list[Reached]:
+        """Train jobs from where the checkpoint has them; those that are done are not trained."""
+        found = {job.name: self.kept.reached(job.name) for job in jobs}
+        self.bar.skip(sum(reached.epochs for reached in found.values()))
+
+        def report(job: Job, reached: Reached) -> None:
+            found[job.name] = reached
+            self.kept.write(job.name, reached)
+            self.bar.step(job.title, reached.losses[-1])
+
+        left = [job for job in jobs if found[job.name].epochs < job.settings.last_epoch]
+        self.runner(left, found, report)
+        return [found[job.name] for job in jobs]
+
+
+@contextlib.contextmanager
+def _runner(tensors: Tensors, inputs: Inputs, kept: Checkpoint, processes: int) -> Iterator[Runner]:
+    """What trains: processes of their own, or this one."""
+    if processes:
+        with crew(processes, tensors, inputs, kept.path) as there:
+            yield there
+        return
+
+    def here(jobs: Iterable[Job], reached: Mapping[str, Reached], report: Report) -> None:
+        for job in jobs:
+            run_job(job, tensors, inputs, reached[job.name], report, keep=kept.path is not None)
+
+    yield here

@@ -27,12 +27,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from xflux.architectures import untrained
 from xflux.errors import DataError
 from xflux.features import Inputs
 from xflux.training.losses import masked_mean_square
+from xflux.training.recipe import Loss, Recipe
 from xflux.training.settings import Settings
-from xflux.training.supervised import Recipe
 from xflux.training.windows import Batch, Tensors, gather
 
 TOWERS = 8
@@ -174,7 +173,7 @@ def adapted(
     return now
 
 
-def meta_loss(network: nn.Module, found: list[Task], spread: Tensor, settings: Settings) -> Tensor:
+def meta_loss(network: nn.Module, found: list[Task], settings: Settings) -> Tensor:
     """Mean loss of query batches under adapted parameters; its gradient is the meta-gradient."""
     parameters = dict(network.named_parameters())
     losses = []
@@ -195,8 +194,17 @@ def cosine(done: float, peak: float) -> float:
     return peak * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def _build(tensors: Tensors, inputs: Inputs, settings: Settings) -> nn.Module:
-    return untrained(inputs, settings)
+def _begin(network: nn.Module, tensors: Tensors, spread: Tensor) -> None:
+    """Leave the network as it is: its fluxes are in g m-2 d-1, whatever their spread."""
 
 
-METAFLUX = Recipe(_build, tasks, meta_loss, cosine)
+def _loss(tensors: Tensors, inputs: Inputs, settings: Settings, spread: Tensor) -> Loss:
+    def loss(
+        network: nn.Module, found: list[Task], done: float, generator: np.random.Generator
+    ) -> Tensor:
+        return meta_loss(network, found, settings)
+
+    return loss
+
+
+METAFLUX = Recipe(begin=_begin, batches=tasks, loss=_loss, schedule=cosine)

@@ -1,38 +1,19 @@
-"""The method of the settings, and what it asks of training: the one place where this is chosen."""
+"""How each method is trained: chosen here and nowhere else.
+
+Its networks are chosen in `xflux.architectures`, its engine in `xflux.prediction.engines`.
+"""
 
 from __future__ import annotations
 
-from xflux.features import Inputs
-from xflux.training import meta, supervised, task_aware
-from xflux.training.settings import Settings
-from xflux.training.supervised import AfterEpoch, Recipe, Weights
-from xflux.training.windows import Tensors
+from xflux.training.informed import PHYSICS
+from xflux.training.meta import METAFLUX
+from xflux.training.recipe import CT_LSTM, Recipe
+from xflux.training.task_aware import TAM_RL
 
 RECIPES: dict[str, Recipe] = {
-    "ct-lstm": supervised.CT_LSTM,
-    "tam-rl": task_aware.TAM_RL,
-    "metaflux": meta.METAFLUX,
+    "ct-lstm": CT_LSTM,
+    "ct-lstm-physics": PHYSICS,
+    "tam-rl": TAM_RL,
+    "metaflux": METAFLUX,
 }
-
-
-def train_member(
-    tensors: Tensors,
-    inputs: Inputs,
-    settings: Settings,
-    member: int,
-    *,
-    start: int = 0,
-    kept: Weights | None = None,
-    after_epoch: AfterEpoch | None = None,
-) -> Weights:
-    """Train one member by the method of the settings; see `xflux.training.supervised`."""
-    return supervised.train_member(
-        tensors,
-        inputs,
-        settings,
-        member,
-        start=start,
-        kept=kept,
-        after_epoch=after_epoch,
-        recipe=RECIPES[settings.method],
-    )
+"""By the method of the settings."""

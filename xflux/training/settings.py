@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any
 
 from xflux.errors import ModelError
+from xflux.training.knowledge import Physics, as_physics
 
-METHODS = ("ct-lstm", "tam-rl", "metaflux")
+METHODS = ("ct-lstm", "ct-lstm-physics", "tam-rl", "metaflux")
 """Methods that can be trained."""
 
 EPOCHS = {"daily": 30, "monthly": 60}
 """Epochs where they are not chosen by spatial validation, by time step."""
+
+FASTER = {"ct-lstm-physics": 3}
+"""Methods that need fewer epochs, and how many times fewer: a law is there before the first."""
 
 WINDOW = {"daily": (365, 90), "monthly": (24, 12)}
 """Scored steps and spin-up steps of a training window, by time step."""
@@ -33,6 +38,28 @@ OF_METHOD: dict[str, dict[str, Any]] = {
 }
 """Settings that a method has of its own: those of MetaFlux are as published."""
 
+OWN = {
+    **dict.fromkeys(("code", "features", "support"), "tam-rl"),
+    **dict.fromkeys(
+        ("tasks", "scaling", "target", "inner_steps", "inner_rate", "second_order"), "metaflux"
+    ),
+}
+"""Settings that one method alone looks at, and which."""
+
+UNUSED = {
+    "metaflux": (
+        "spin_up",
+        "dropout",
+        "driver_offset",
+        "characteristic_noise",
+        "characteristic_dropout",
+        "driver_dropout",
+        "entity_power",
+        "loss_shares",
+    ),
+}
+"""Settings that a method does not look at, of those that others share."""
+
 SUPPORT_WINDOW = {"daily": 30, "monthly": 6}
 """Steps of a support window of TAM-RL, by time step."""
 
@@ -47,7 +74,7 @@ class Settings:
     Attributes
     ----------
     method : str
-        ``"ct-lstm"``, ``"tam-rl"`` or ``"metaflux"``.
+        ``"ct-lstm"``, ``"ct-lstm-physics"``, ``"tam-rl"`` or ``"metaflux"``.
     members, seed, hidden : int
         Members of the ensemble, seed of everything random, hidden units of each member.
     epochs : int
@@ -70,6 +97,8 @@ class Settings:
         An entity with n scored steps weighs n to this power in the loss (1: each step alike).
     loss_shares : tuple of float
         Shares of GPP, Reco and NEE in the loss.
+    physics : Physics or mapping, optional
+        Domain knowledge of ``"ct-lstm-physics"``; None for other methods.
     code, features, support : int
         Of ``"tam-rl"``: units of the code that an encoder makes of the support, features for each
         flux whose coefficients the fluxes of the support give, and most windows in a support.
@@ -107,6 +136,7 @@ class Settings:
     driver_dropout: float = 0.05
     entity_power: float = 0.5
     loss_shares: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    physics: Physics | None = None
     code: int = 8
     features: int = 16
     support: int = 16
@@ -118,6 +148,12 @@ class Settings:
     second_order: bool = True
 
     def __post_init__(self) -> None:
+        if self.method == "ct-lstm-physics":
+            object.__setattr__(self, "physics", as_physics(self.physics))
+        elif self.physics is not None:
+            raise ModelError(
+                f'method={self.method!r} takes no physics: method="ct-lstm-physics" does'
+            )
         problems = [
             f"{name}={getattr(self, name)!r} must be at least {low}"
             for name, low in _AT_LEAST.items()
@@ -141,9 +177,44 @@ class Settings:
             raise ModelError("; ".join(problems))
 
     @property
+    def by_entity(self) -> bool:
+        """Whether drivers are scaled by the mean and spread of the series of their entity."""
+        return self.method == "metaflux" and self.scaling == "entity"
+
+    @property
     def last_epoch(self) -> int:
         """Epochs that are run: ``stop`` where it is set."""
         return self.stop or self.epochs
+
+
+def epochs_of(method: str, time_step: str) -> int:
+    """Epochs of a method where they are not chosen by spatial validation.
+
+    Examples
+    --------
+    >>> [epochs_of(method, "daily") for method in METHODS]
+    [30, 10, 30, 100]
+    """
+    own: int = OF_METHOD.get(method, {}).get("epochs", EPOCHS[time_step])
+    return own // FASTER.get(method, 1)
+
+
+def refuse_unused(method: str, said: Collection[str]) -> None:
+    """Refuse settings that a method does not look at; what nobody knows is left to `Settings`.
+
+    Raises
+    ------
+    ModelError
+    """
+    problems = []
+    for name in said:
+        owner = OWN.get(name, method)
+        if owner != method:
+            problems.append(f'{name!r} is a setting of method="{owner}"')
+        elif name in UNUSED.get(method, ()):
+            problems.append(f"{name!r} changes nothing in it")
+    if problems:
+        raise ModelError(f"method={method!r}: {'; '.join(problems)}; leave them out of settings=")
 
 
 _AT_LEAST = {

@@ -1,26 +1,28 @@
-"""Supervised training of one member: epochs of disturbed windows under the multi-loss."""
+"""Training of one member, by any method: epochs of batches, each a step down its loss."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xflux import features
-from xflux.architectures import untrained
+from xflux.architectures import build_network
 from xflux.errors import TrainingDiverged
-from xflux.features import Inputs
-from xflux.networks import Member
+from xflux.features import Array, Inputs, Mask
 from xflux.training.checkpoint import restore
-from xflux.training.losses import multi_loss
+from xflux.training.domains import entity_scaling
+from xflux.training.informed import parameter_groups
+from xflux.training.methods import RECIPES
+from xflux.training.recipe import Loss, Recipe
 from xflux.training.settings import Settings
 from xflux.training.towers import Towers
-from xflux.training.windows import Batch, Tensors, batches_in_epoch, epoch
+from xflux.training.windows import Tensors, batches_in_epoch
 
 Weights = dict[str, Tensor]
 """Parameters and buffers of one member, by name."""
@@ -41,11 +43,7 @@ def private_randomness(seed: tuple[int, ...]) -> Iterator[None]:
 
 
 def to_tensors(towers: Towers, inputs: Inputs, settings: Settings, device: torch.device) -> Tensors:
-    """Assemble all towers for the network, on the device, once.
-
-    The weight of an entity with n labelled steps is such that all of them together count as n to
-    the power of ``settings.entity_power``; the mean weight of a labelled step is 1.
-    """
+    """Assemble all towers for the network, on the device, once."""
     block = features.assemble(
         inputs,
         {name: towers.drivers[name] for name in inputs.drivers},
@@ -54,21 +52,39 @@ def to_tensors(towers: Towers, inputs: Inputs, settings: Settings, device: torch
         towers.year_fraction,
         training=True,
     )
-    weight = np.isfinite(towers.targets) & block.usable[..., None]
-    steps = weight.any(axis=-1).sum(axis=1).astype(np.float64)
-    entity = np.where(steps > 0, np.maximum(steps, 1.0) ** (settings.entity_power - 1.0), 0.0)
-    entity *= steps.sum() / max(float((entity * steps).sum()), 1e-12)
+    labelled = np.isfinite(towers.targets) & block.usable[..., None]
     fixed = block.characteristics
-    if towers.context is not None:
-        fixed = np.concatenate([fixed, towers.context], axis=1)
+    if settings.by_entity:
+        fixed = np.concatenate([fixed, entity_scaling(towers.drivers, inputs)], axis=1)
     return Tensors(
         drivers=torch.from_numpy(block.drivers).to(device),
         characteristics=torch.from_numpy(fixed).to(device),
         targets=torch.from_numpy(towers.targets).to(device),
-        weight=torch.from_numpy((weight * entity[:, None, None]).astype(np.float32)).to(device),
+        weight=torch.from_numpy(weigh(labelled, settings.entity_power)).to(device),
         records=features.stretches(block.usable),
-        target=np.zeros(len(steps), dtype=bool) if towers.target is None else towers.target,
     )
+
+
+def weigh(labelled: Mask, power: float) -> Array:
+    """Weight of every step and target, (N, T, 3), from where they are labelled, (N, T, 3).
+
+    All n labelled steps of an entity together count as n to the power of ``power``; the mean weight
+    of a labelled step is 1.
+    """
+    steps = labelled.any(axis=-1).sum(axis=1).astype(np.float64)
+    entity = np.where(steps > 0, np.maximum(steps, 1.0) ** (power - 1.0), 0.0)
+    entity *= steps.sum() / max(float((entity * steps).sum()), 1e-12)
+    return (labelled * entity[:, None, None]).astype(np.float32)
+
+
+def only(tensors: Tensors, chosen: Mask, power: float) -> Tensors:
+    """The same towers of which only the chosen ones, a boolean array of shape (N,), are learnt.
+
+    The drivers of all stay where they are, so nothing large is copied.
+    """
+    labelled = (tensors.weight > 0).cpu().numpy() & chosen[:, None, None]
+    weight = torch.from_numpy(weigh(labelled, power)).to(tensors.weight.device)
+    return replace(tensors, weight=weight, records=tensors.records[chosen[tensors.records[:, 0]]])
 
 
 def target_spread(tensors: Tensors) -> Tensor:
@@ -83,65 +99,7 @@ def target_spread(tensors: Tensors) -> Tensor:
     return torch.tensor(kept, device=tensors.drivers.device)
 
 
-def learning_rate(done: float, peak: float) -> float:
-    """One-cycle schedule (Smith and Topin 2019, doi:10.1117/12.2520589): up, then cosine down.
-
-    ``done`` is the share of the training that has passed, from 0 to 1.
-    """
-    rise = 0.15
-    if done < rise:
-        return peak * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / rise)))
-    return peak * max(0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise))), 1e-4)
-
-
-AfterEpoch = Callable[[int, Any, torch.optim.Optimizer, float], None]
-
-
-class Recipe(NamedTuple):
-    """What differs between the methods that `train_member` trains.
-
-    Attributes
-    ----------
-    build : callable
-        The untrained network, from tensors, inputs and settings.
-    batches : callable
-        What an epoch goes through, from tensors, inputs, settings and a seed.
-    loss : callable
-        The loss of one such batch, from the network, the batch, the spread of the targets and the
-        settings.
-    schedule : callable
-        Learning rate, from the share of the training that has passed and the peak.
-    """
-
-    build: Callable[[Tensors, Inputs, Settings], nn.Module]
-    batches: Callable[[Tensors, Inputs, Settings, tuple[int, ...]], Iterator[Any]]
-    loss: Callable[[Any, Any, Tensor, Settings], Tensor]
-    schedule: Callable[[float, float], float] = learning_rate
-
-
-def build_network(inputs: Inputs, settings: Settings) -> nn.Module:
-    """An untrained member."""
-    return untrained(inputs, settings)
-
-
-def with_spread(tensors: Tensors, inputs: Inputs, settings: Settings) -> nn.Module:
-    """An untrained member whose heads are in units of the spread of these targets."""
-    network = build_network(inputs, settings)
-    spread = network.get_buffer("spread")
-    spread.copy_(target_spread(tensors)[: len(spread)])
-    return network
-
-
-def side_by_side(network: Member, batch: Batch, spread: Tensor, settings: Settings) -> Tensor:
-    """The mean of the multi-losses of both networks of a member."""
-    both, _ = network(batch.drivers, batch.characteristics)
-    return torch.stack([
-        multi_loss(predicted, batch.targets, batch.weight, spread, settings.loss_shares)
-        for predicted in both
-    ]).mean()  # fmt: skip
-
-
-CT_LSTM = Recipe(with_spread, epoch, side_by_side)
+AfterEpoch = Callable[[int, nn.Module, torch.optim.Optimizer, float], None]
 
 
 def train_member(
@@ -151,9 +109,9 @@ def train_member(
     member: int,
     *,
     start: int = 0,
-    kept: Weights | None = None,
+    kept: Mapping[str, Tensor] | None = None,
     after_epoch: AfterEpoch | None = None,
-    recipe: Recipe = CT_LSTM,
+    title: str | None = None,
 ) -> Weights:
     """Train one member, from the start or from a kept state.
 
@@ -171,8 +129,8 @@ def train_member(
         As `xflux.training.checkpoint.optimiser_tensors` wrote it.
     after_epoch : callable, optional
         Called with the epochs done, the network, the optimiser and the mean loss.
-    recipe : Recipe
-        What the method of the settings asks for; see `xflux.training.methods`.
+    title : str, optional
+        What an error calls it; ``"member 3"`` by default.
 
     Returns
     -------
@@ -184,27 +142,31 @@ def train_member(
     TrainingDiverged
         The loss is not finite.
     """
-    device = tensors.drivers.device
+    device, recipe = tensors.drivers.device, RECIPES[settings.method]
     with private_randomness((settings.seed, member)):
-        network = recipe.build(tensors, inputs, settings).to(device)
+        network = build_network(inputs, settings).to(device)
     spread = target_spread(tensors)
+    with private_randomness((settings.seed, member)):
+        recipe.begin(network, tensors, spread)
+    loss_of = recipe.loss(tensors, inputs, settings, spread)
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        parameter_groups(network, settings),
+        lr=settings.learning_rate,
+        fused=device.type == "cpu",
     )
     if kept:
         restore(network, optimiser, kept)
-    per_epoch = batches_in_epoch(tensors, settings)
+    pace = batches_in_epoch(tensors, settings)
     for number in range(start, settings.last_epoch):
         seed = (settings.seed, member, number + 1)
         with private_randomness(seed):
             network.train()
             loss = _one_epoch(
-                network, optimiser, tensors, inputs, settings, spread, seed, number, per_epoch,
-                recipe,
-            )  # fmt: skip
+                network, optimiser, tensors, inputs, settings, recipe, loss_of, seed, number, pace
+            )
         if not math.isfinite(loss):
             raise TrainingDiverged(
-                f"the loss of member {member} is {loss} in epoch {number + 1} of "
+                f"the loss of {title or f'member {member}'} is {loss} in epoch {number + 1} of "
                 f"{settings.last_epoch}: look for extreme values with ds.flux, or lower "
                 f"learning_rate={settings.learning_rate:g}, "
                 f'settings={{"learning_rate": {settings.learning_rate / 4:g}}}'
@@ -220,18 +182,19 @@ def _one_epoch(
     tensors: Tensors,
     inputs: Inputs,
     settings: Settings,
-    spread: Tensor,
+    recipe: Recipe,
+    loss_of: Loss,
     seed: tuple[int, ...],
     number: int,
     per_epoch: int,
-    recipe: Recipe,
 ) -> float:
     losses = []
+    generator = np.random.default_rng((*seed, 1))
     for i, batch in enumerate(recipe.batches(tensors, inputs, settings, seed)):
         done = (number + i / per_epoch) / settings.epochs
         for group in optimiser.param_groups:
-            group["lr"] = recipe.schedule(min(done, 1.0), settings.learning_rate)
-        loss = recipe.loss(network, batch, spread, settings)
+            group["lr"] = recipe.schedule(min(done, 1.0), settings.learning_rate) * group["pace"]
+        loss = loss_of(network, batch, done, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
@@ -239,4 +202,5 @@ def _one_epoch(
         if not math.isfinite(losses[-1]) or not math.isfinite(float(norm)):
             return math.nan
         optimiser.step()
+        recipe.after_step(network)
     return float(np.mean(losses)) if losses else 0.0

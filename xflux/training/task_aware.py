@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 
 from xflux.features import Inputs
-from xflux.networks import RunningMeans
+from xflux.networks import RunningMeans, Steps
 from xflux.networks_tam_rl import ModulatedMember, Support
-from xflux.training.losses import multi_loss
+from xflux.training.recipe import Loss, Recipe, both_networks
 from xflux.training.settings import SPANS, SUPPORT_WINDOW, Settings
-from xflux.training.supervised import Recipe, with_spread
 from xflux.training.windows import Batch, Shift, Tensors, cut, disturb, draw_shift, gather
 
 NOTHING, DRIVERS, FLUXES = 0, 1, 2
@@ -189,15 +188,19 @@ def take(
     )
 
 
-def loss(network: ModulatedMember, known: Known, spread: Tensor, settings: Settings) -> Tensor:
-    """The mean of the multi-losses of both networks, each with what is known of the towers."""
-    windows = known.windows
-    z = network.encode(known.support, windows.characteristics)
-    both, _ = network(windows.drivers, windows.characteristics, None, z)
-    return torch.stack([
-        multi_loss(predicted, windows.targets, windows.weight, spread, settings.loss_shares)
-        for predicted in both
-    ]).mean()  # fmt: skip
+def _loss(tensors: Tensors, inputs: Inputs, settings: Settings, spread: Tensor) -> Loss:
+    """The multi-loss, with what is known of the towers."""
+
+    def loss(
+        network: ModulatedMember, known: Known, done: float, generator: np.random.Generator
+    ) -> Tensor:
+        windows = known.windows
+        steps = Steps.where(windows.scored)
+        z = network.encode(known.support, windows.characteristics)
+        fluxes, _ = network(windows.drivers, windows.characteristics, z=z, steps=steps)
+        return both_networks(fluxes, windows, steps, spread, settings)
+
+    return loss
 
 
-TAM_RL = Recipe(with_spread, epoch, loss)
+TAM_RL = Recipe(batches=epoch, loss=_loss)

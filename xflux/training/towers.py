@@ -38,17 +38,14 @@ class Towers:
     characteristics : dict of str to numpy.ndarray
         Shape (N,) each: those that the model is to see.
     targets : numpy.ndarray
-        Shape (N, T, 3): GPP, Reco, NEE in g m-2 d-1, NaN where missing or of poor quality.
+        Shape (N, T, 3): GPP, Reco, NEE in g m-2 d-1, NaN where missing or of poor quality; or
+        (N, T, targets) of other ones, in their own units.
     latitude, longitude : numpy.ndarray
         Shape (N,), NaN where unknown.
     year_fraction : numpy.ndarray
         Shape (T,).
     labels : tuple of str
         A name for each entity, for messages and the model card.
-    target : numpy.ndarray, optional
-        Shape (N,): which entities are the target domain of MetaFlux.
-    context : numpy.ndarray, optional
-        Shape (N, Q): constant columns of a network beside the characteristics.
     """
 
     time_step: str
@@ -60,8 +57,6 @@ class Towers:
     year_fraction: Array
     labels: tuple[str, ...]
     period: tuple[str, str]
-    target: Mask | None = None
-    context: Array | None = None
 
     def subset(self, chosen: Mask) -> Towers:
         """The same with only the chosen entities, a boolean array of shape (N,)."""
@@ -73,8 +68,6 @@ class Towers:
             latitude=self.latitude[chosen],
             longitude=self.longitude[chosen],
             labels=tuple(label for label, keep in zip(self.labels, chosen, strict=True) if keep),
-            target=None if self.target is None else self.target[chosen],
-            context=None if self.context is None else self.context[chosen],
         )
 
     @property
@@ -90,6 +83,8 @@ def read_towers(
     drivers: Sequence[str] | None = None,
     characteristics: Sequence[str] | None = None,
     qc: float = 0.5,
+    few: bool = False,
+    targets: Sequence[str] | None = None,
 ) -> Towers:
     """Load a Dataset for training, check its values, and drop towers without labels.
 
@@ -105,6 +100,10 @@ def read_towers(
         Characteristics to use; land cover and latitude by default, where they are there.
     qc : float
         Steps whose NEE_QC is below this are not used.
+    few : bool
+        Take any number of labels: they are to tune a model that has learned already.
+    targets : sequence of str, optional
+        Targets in place of GPP, Reco and NEE, in their own units; NEE_QC does not concern them.
 
     Returns
     -------
@@ -121,7 +120,7 @@ def read_towers(
         raise ModelError(f"qc={qc:g} is no share of good steps: give one from 0 to 1, qc=0.5")
     wanted = tuple(drivers) if drivers is not None else schema.drivers
     described = _characteristics(schema, characteristics)
-    fluxes = [name for name in TARGETS if name in schema.matches]
+    fluxes = [name for name in targets or TARGETS if name in schema.matches]
     disputed = schema.disputed((*(DRIVERS if drivers is None else ()), *TARGETS, "NEE_QC"))
     schema.require((*COMPULSORY, *wanted, *described, *fluxes, *disputed, "lat"), task="training")
     if not fluxes:
@@ -130,12 +129,7 @@ def read_towers(
             where="the Dataset for training",
         )
     _check_time_step(ds, schema)
-    names = dict.fromkeys((*wanted, *_sources(schema, wanted), *fluxes, "NEE_QC"))
-    values = _load(ds, schema, [name for name in names if name in schema.matches])
-    derived = {name: vapour_pressure_deficit(values) for name in schema.derivable if name in wanted}
-    if derived:
-        warn_derived(schema)
-    values |= derived
+    values = load_drivers(ds, schema, wanted, also=(*fluxes, "NEE_QC"))
     labels = entity_labels(ds, schema.entity_dims)
     statics = {name: entity_values(ds, schema, name) for name in (*described, "lat")}
     longitude = (
@@ -149,14 +143,14 @@ def read_towers(
         time_step=schema.time_step,
         drivers={name: values[name] for name in wanted},
         characteristics={name: statics[name] for name in described},
-        targets=_targets(values, qc),
+        targets=_targets(values, qc, targets),
         latitude=np.asarray(statics["lat"], dtype=np.float32),
         longitude=np.asarray(longitude, dtype=np.float32),
         year_fraction=timestep.year_fraction(time, schema.time_step).astype(np.float32),
         labels=labels,
         period=(str(time.values[0])[:10], str(time.values[-1])[:10]),
     )
-    return _checked(towers)
+    return _checked(towers, few)
 
 
 def _characteristics(schema: Schema, said: Sequence[str] | None) -> tuple[str, ...]:
@@ -197,6 +191,18 @@ def warn_derived(schema: Schema) -> None:
     )
 
 
+def load_drivers(
+    ds: xr.Dataset, schema: Schema, wanted: Sequence[str], *, also: Sequence[str] = ()
+) -> dict[str, Array]:
+    """Load drivers, those that are derived from others too, and what else is there, (N, T) each."""
+    names = dict.fromkeys((*wanted, *_sources(schema, wanted), *also))
+    values = _load(ds, schema, [name for name in names if name in schema.matches])
+    derived = {name: vapour_pressure_deficit(values) for name in schema.derivable if name in wanted}
+    if derived:
+        warn_derived(schema)
+    return values | derived
+
+
 def _load(ds: xr.Dataset, schema: Schema, names: Sequence[str]) -> dict[str, Array]:
     """Load variables in blocks of entities, in xflux's units, shape (N, T) each."""
     assert schema.time is not None and schema.time_dim is not None
@@ -235,17 +241,31 @@ def to_canonical(
     The unit is converted in double precision, so that a file in kelvin and the same in degrees
     Celsius give the same numbers to rounding.
     """
+    return np.ascontiguousarray(in_unit(values, rule, days), dtype=np.float32)
+
+
+def in_unit(
+    values: npt.NDArray[np.generic],
+    rule: tuple[float, float, bool],
+    days: npt.NDArray[np.float64] | float,
+) -> npt.NDArray[np.float64]:
+    """Values in xflux's unit in double precision, infinite ones missing.
+
+    ``days`` is the length of the steps, and fits the shape of the values.
+    """
     factor, offset, per_step = rule
     number = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
     number = number * factor + offset
     if per_step:
         number = number / days
     number[~np.isfinite(number)] = np.nan
-    return np.ascontiguousarray(number, dtype=np.float32)
+    return np.asarray(number)
 
 
-def _targets(values: Mapping[str, Array], qc: float) -> Array:
-    """GPP, Reco and NEE, shape (N, T, 3); the third from the other two where it is not there."""
+def _targets(values: Mapping[str, Array], qc: float, other: Sequence[str] | None = None) -> Array:
+    """GPP, Reco and NEE, (N, T, 3), the third from the other two; or other targets as they are."""
+    if other is not None:
+        return np.stack([values[name] for name in other], axis=-1)
     gpp, reco, nee = (values.get(name) for name in TARGETS)
     some = next(v for v in (gpp, reco, nee) if v is not None)
     empty = np.full_like(some, np.nan)
@@ -281,7 +301,7 @@ def _warn_signs(gpp: Array | None, reco: Array | None, nee: Array | None) -> Non
         )
 
 
-def _checked(towers: Towers) -> Towers:
+def _checked(towers: Towers, few: bool = False) -> Towers:
     """Stop at what would spoil training; drop towers without labels, saying which."""
     problems = []
     keep = np.ones(len(towers.labels), dtype=bool)
@@ -311,6 +331,8 @@ def _checked(towers: Towers) -> Towers:
             f"{_some(towers.labels, ~keep)}",
         )
     kept = towers.subset(keep)
+    if few:
+        return kept
     _warn_whole_gaps(kept)
     least = {"daily": 30, "monthly": 12}[towers.time_step]
     count = int((kept.labelled & usable[keep]).sum())

@@ -45,6 +45,8 @@ class Tensors:
         Shape (S, 3): entity, first step and end of every unbroken stretch of drivers.
     target : numpy.ndarray
         Shape (N,): which entities are the target domain of MetaFlux; none for other methods.
+    world : Tensors, optional
+        Drivers without labels, for what is known of any weather.
     """
 
     drivers: Tensor
@@ -53,15 +55,25 @@ class Tensors:
     weight: Tensor
     records: npt.NDArray[np.int64]
     target: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    world: Tensors | None = None
 
 
 class Batch(NamedTuple):
-    """Windows of a batch: shapes (B, L, D), (B, K), (B, L, 3) and (B, L, 3)."""
+    """Windows of a batch: shapes (B, L, D), (B, K), (B, L, 3) and (B, L, 3).
+
+    ``undisturbed`` (B, L, D), once a batch is disturbed: the drivers without their offset.
+    """
 
     drivers: Tensor
     characteristics: Tensor
     targets: Tensor
     weight: Tensor
+    undisturbed: Tensor | None = None
+
+    @property
+    def scored(self) -> Tensor:
+        """Where any target counts, shape (B, L)."""
+        return (self.weight > 0).any(dim=-1)
 
 
 def cut(
@@ -121,13 +133,17 @@ def gather(tensors: Tensors, windows: npt.NDArray[np.int64]) -> Batch:
     length = int((end - start).max())
     step = start[:, None] + torch.arange(length, device=start.device)
     inside = (step >= scored[:, None]) & (step < end[:, None])
-    step = step.clamp(max=tensors.drivers.shape[1] - 1)
-    row = entity[:, None]
+    steps = tensors.drivers.shape[1]
+    row = (entity[:, None] * steps + step.clamp(max=steps - 1)).flatten()
+
+    def taken(values: Tensor) -> Tensor:
+        return values.flatten(0, 1).index_select(0, row).view(*step.shape, -1)
+
     return Batch(
-        tensors.drivers[row, step],
+        taken(tensors.drivers),
         tensors.characteristics[entity],
-        tensors.targets[row, step],
-        tensors.weight[row, step] * inside[..., None],
+        taken(tensors.targets),
+        taken(tensors.weight).mul_(inside[..., None]),
     )
 
 
@@ -139,8 +155,11 @@ class Shift(NamedTuple):
 
     def on(self, drivers: Tensor, inputs: Inputs) -> Tensor:
         """Disturb drivers, (B, L, W)."""
-        moved = drivers + _absent_stay_zero(drivers, inputs, self.offset)
-        return moved * torch.from_numpy(self.keep).to(drivers.device)
+        return self.present(drivers + _absent_stay_zero(drivers, inputs, self.offset))
+
+    def present(self, drivers: Tensor) -> Tensor:
+        """Take away what is gone, of (B, L, W)."""
+        return drivers * torch.from_numpy(self.keep).to(drivers.device)
 
 
 def draw_shift(
@@ -177,6 +196,7 @@ def disturb(
     return batch._replace(
         drivers=shift.on(batch.drivers, inputs),
         characteristics=_noisy(batch.characteristics, inputs, settings, generator),
+        undisturbed=shift.present(batch.drivers),
     )
 
 

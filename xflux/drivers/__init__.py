@@ -1,0 +1,1 @@
+"""Drivers from reanalyses, climate models and satellites as they are downloaded."""
