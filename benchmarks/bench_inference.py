@@ -23,7 +23,7 @@ import torch
 
 import xflux
 from xflux.features import Array, Assembled
-from xflux.networks import Member, from_weights
+from xflux.networks.ct_lstm import Member, from_weights
 from xflux.prediction import engines, ensemble
 from xflux.prediction.ensemble import Members
 from xflux.training.settings import SPANS

@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import xflux
 from xflux.cf.schema import resolve
-from xflux.networks import CTLSTM
+from xflux.networks.ct_lstm import CTLSTM
 from xflux.training import fitting, processes, supervised, windows
 from xflux.training.losses import multi_loss
 from xflux.training.settings import Settings

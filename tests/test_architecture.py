@@ -21,7 +21,14 @@ AIM, LIMIT = 350, 420
 # others each module has its place.
 LAYERS = (
     ("errors",),
-    ("cf", "simulated", "skill", "training", "prediction"),  # their __init__: a line of words
+    (
+        "cf",
+        "simulated",
+        "skill",
+        "networks",
+        "training",
+        "prediction",
+    ),  # a line of words each
     ("cf.units",),
     ("cf.variable",),
     ("cf.derived",),
@@ -51,9 +58,9 @@ LAYERS = (
     ("training.towers", "training.windows", "training.world"),
     ("training.domains",),
     ("drivers",),
-    ("networks",),
-    ("networks_metaflux", "networks_tam_rl", "physics"),
-    ("architectures",),
+    ("networks.ct_lstm",),
+    ("networks.metaflux", "networks.tam_rl", "physics"),
+    ("networks.building",),
     (
         "training.losses",
         "training.headwise",

@@ -23,7 +23,7 @@ import xflux
 from xflux.errors import ModelError
 from xflux.features import Assembled
 from xflux.model import FluxModel
-from xflux.networks import Member, State
+from xflux.networks.ct_lstm import Member, State
 from xflux.prediction import engines, ensemble, kernel, transfer
 from xflux.prediction.kernel import Memory
 

@@ -13,11 +13,11 @@ import xarray as xr
 from torch import Tensor
 
 import xflux
-from xflux.architectures import build_network
 from xflux.cf.schema import resolve
 from xflux.errors import DataError, ModelError, ModelFileError, XfluxWarning
 from xflux.model import FluxModel
-from xflux.networks_metaflux import MetaFluxMember, unrolled
+from xflux.networks.building import build_network
+from xflux.networks.metaflux import MetaFluxMember, unrolled
 from xflux.training import meta
 from xflux.training.domains import entity_scaling, target_entities, tropical
 from xflux.training.settings import OF_METHOD, Settings
@@ -297,7 +297,7 @@ def test_prediction_equals_the_member_on_whole_series(
     scaling = entity_scaling(read.drivers, inputs)
     if settings.get("scaling") == "training":
         scaling = scaling[:, :0]
-    from xflux.networks_metaflux import from_weights
+    from xflux.networks.metaflux import from_weights
 
     row = next(i for i in range(8) if block.usable[i].all())
     for m, weights in enumerate(model.weights):

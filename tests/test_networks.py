@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from xflux.networks import (
+from xflux.networks.ct_lstm import (
     CTLSTM,
     STRIDE,
     Member,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import xflux
 from xflux.errors import ModelError, ModelFileError, XfluxWarning
 from xflux.model import FluxModel
-from xflux.networks import Member
-from xflux.networks_tam_rl import ModulatedMember, Support
+from xflux.networks.ct_lstm import Member
+from xflux.networks.tam_rl import ModulatedMember, Support
 from xflux.prediction.support import HISTORY, history
 from xflux.training import task_aware
 from xflux.training.settings import Settings

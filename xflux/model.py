@@ -74,7 +74,7 @@ class FluxModel:
 
     @property
     def weights(self) -> list[dict[str, npt.NDArray[np.generic]]]:
-        """Weights of each member, by the names of `xflux.networks.Member`."""
+        """Weights of each member, by the names of `xflux.networks.ct_lstm.Member`."""
         return ensemble.unpack(self.members)
 
     def predict(
@@ -384,7 +384,7 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
     import torch
 
     from xflux import physics
-    from xflux.architectures import build_network, method_of
+    from xflux.networks.building import build_network, method_of
 
     inputs, settings = model.inputs, model.settings
     if method_of(weights) == "metaflux":

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from xflux.features import Inputs
-from xflux.networks import Member, State, Steps, pick
+from xflux.networks.ct_lstm import Member, State, Steps, pick
 from xflux.training.knowledge import RESPONSES, Physics
 
 DRIVERS = ("TA", "SW_IN", "TA_MIN", "LAI", "EVI", "NDVI", "FAPAR")

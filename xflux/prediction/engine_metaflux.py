@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xflux.networks import STRIDE
-from xflux.networks_metaflux import MetaFluxMember
+from xflux.networks.ct_lstm import STRIDE
+from xflux.networks.metaflux import MetaFluxMember
 from xflux.prediction.kernel import Memory, series_at_once, time_first
 
 
 class MetaFluxEngine:
     """The members of a MetaFlux ensemble, made ready to predict.
 
-    The same numbers as `xflux.networks_metaflux.MetaFluxMember`, by the fused LSTM. The memory of a
+    The same numbers as `xflux.networks.metaflux.MetaFluxMember`, by the fused LSTM. The memory of a
     member is that of its two LSTMs, one after the other; there are no sums.
 
     Attributes

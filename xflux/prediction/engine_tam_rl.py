@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from xflux.errors import ModelError
-from xflux.networks import STRIDE
-from xflux.networks_tam_rl import ModulatedMember, Support
+from xflux.networks.ct_lstm import STRIDE
+from xflux.networks.tam_rl import ModulatedMember, Support
 from xflux.prediction.kernel import Memory, series_at_once, time_first
 
 
 class TamRlEngine:
     """The members of a TAM-RL ensemble, made ready to predict and to encode supports.
 
-    The same numbers as `xflux.networks_tam_rl.ModulatedMember`. The columns of characteristics end
+    The same numbers as `xflux.networks.tam_rl.ModulatedMember`. The columns of characteristics end
     with the z of each member, one after the other.
 
     Parameters

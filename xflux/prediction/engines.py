@@ -30,8 +30,8 @@ PRECISIONS = ("float32", "bfloat16")
 """Numbers in which the layers of the networks may be computed."""
 
 LAYERED = ("ct-lstm", "ct-lstm-physics")
-"""Methods whose networks are those of `xflux.networks.Member`, with a law around them or without:
-for them there is compiled code, and a choice of precision."""
+"""Methods whose networks are those of `xflux.networks.ct_lstm.Member`, with a law around them or
+without: for them there is compiled code, and a choice of precision."""
 
 Weights = Mapping[str, npt.NDArray[np.generic]]
 
@@ -184,7 +184,7 @@ def _lanes() -> tuple[int, str]:
 
 def sizes(members: Sequence[Weights]) -> Sizes:
     """Read the sizes of an ensemble from the shapes of its weights."""
-    from xflux.architectures import method_of
+    from xflux.networks.building import method_of
 
     first, method = members[0], method_of(members[0])
     if method == "metaflux":
@@ -221,7 +221,7 @@ def build(
     ModelError
         Members are of different methods, take running means over different spans, or as `choose`.
     """
-    from xflux.architectures import method_of
+    from xflux.networks.building import method_of
 
     method = method_of(members[0])
     if any(method_of(weights) != method for weights in members):
@@ -267,7 +267,7 @@ def _networks(members: Sequence[Weights], device: str) -> list[Any]:
     """The networks of all members on a device."""
     import torch
 
-    from xflux.architectures import from_weights
+    from xflux.networks.building import from_weights
 
     built = []
     for weights in members:

@@ -1,8 +1,8 @@
 """All members over any number of series by compiled code: the fastest way to predict on a CPU.
 
-The same numbers as `xflux.prediction.kernel.Engine` and `xflux.networks.Member`, to rounding. The
-code of a step is written in `xflux.prediction.fused_step`; this is what stands between it and the
-rest of xflux: weights in its order, arrays of the sizes that it counts on.
+The same numbers as `xflux.prediction.kernel.Engine` and `xflux.networks.ct_lstm.Member`, to
+rounding. The code of a step is written in `xflux.prediction.fused_step`; this is what stands
+between it and the rest of xflux: weights in its order, arrays of the sizes that it counts on.
 
 Shapes: ``M`` members, ``B`` series, ``T`` steps, ``D`` driver columns of which the first ``A`` are
 averaged, ``K`` characteristic columns, ``H`` hidden units, ``S`` spans.
@@ -38,7 +38,7 @@ class Engine:
     Parameters
     ----------
     members : sequence of mapping of str to numpy.ndarray
-        Weights of each member, by the names of `xflux.networks.Member`.
+        Weights of each member, by the names of `xflux.networks.ct_lstm.Member`.
     drivers : int
         D: the columns of the input before those of characteristics.
     lanes : int

@@ -2,7 +2,7 @@
 
 Both networks of a member, their heads and the mean of both are computed a step at a time for a tile
 of series, in one function without intermediate arrays: weights, inputs and state of a tile stay in
-the processor's cache over all steps. The reference is `xflux.networks.Member`.
+the processor's cache over all steps. The reference is `xflux.networks.ct_lstm.Member`.
 
 Shapes: ``B`` series, ``T`` steps, ``D`` driver columns of which the first ``A`` are averaged, ``S``
 spans, ``K`` characteristic columns, ``H`` hidden units; a row of a tile is one number a series.

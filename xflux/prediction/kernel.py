@@ -1,7 +1,7 @@
 """All members over a tile of series in plain torch, on any device: `Member` without the waste.
 
-The same numbers as `xflux.networks.Member`, which is the reference. What all members share is
-computed once: running means, and inputs joined to characteristics. What characteristics add to the
+The same numbers as `xflux.networks.ct_lstm.Member`, which is the reference. What all members share
+is computed once: running means, and inputs joined to characteristics. What characteristics add to the
 network over means is computed once a series. On a CPU few series and few steps go at a time, so
 that all of it stays in the cache.
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xflux.networks import STRIDE, Member
+from xflux.networks.ct_lstm import STRIDE, Member
 
 TILE = 128
 """Series that go together on a CPU; up to four times as many where there are few steps."""

@@ -23,8 +23,8 @@ from xflux.cf.schema import Schema, resolve
 from xflux.cf.variables import TARGETS
 from xflux.errors import DataError, ModelError, warn
 from xflux.features import Array, Inputs
-from xflux.networks import RunningMeans
-from xflux.networks_tam_rl import Support
+from xflux.networks.ct_lstm import RunningMeans
+from xflux.networks.tam_rl import Support
 from xflux.prediction import ensemble
 from xflux.prediction.blocks import Plan, Segment, Task, canonical, lay_out
 from xflux.prediction.engine_tam_rl import TamRlEngine

@@ -14,7 +14,7 @@ from xflux.cf.schema import Schema
 from xflux.cf.targets import CARBON, Target, mixing
 from xflux.errors import DataError, ModelError
 from xflux.model import FluxModel
-from xflux.networks import Member
+from xflux.networks.ct_lstm import Member
 from xflux.prediction import ensemble
 from xflux.training.gradual import courses, tune_weights
 from xflux.training.headwise import Change, Evidence, Heads, covariances, tune_heads

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from xflux import features
 from xflux.features import Inputs
-from xflux.networks import Member
+from xflux.networks.ct_lstm import Member
 from xflux.training.headwise import Change, Evidence, Heads, Numbers
 from xflux.training.labels import assembled, labelled_steps
 from xflux.training.prior import Prior

@@ -17,7 +17,7 @@ from torch import Tensor
 from xflux import physics
 from xflux.errors import DataError
 from xflux.features import Inputs
-from xflux.networks import Steps
+from xflux.networks.ct_lstm import Steps
 from xflux.physics import HALF, PhysicsMember
 from xflux.training import terms
 from xflux.training.knowledge import Physics

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xflux.features import Inputs, Mask
-from xflux.networks import Steps, pick
+from xflux.networks.ct_lstm import Steps, pick
 from xflux.prediction.ensemble import one_thread
 from xflux.training.checkpoint import Reached, optimiser_tensors
 from xflux.training.losses import multi_loss

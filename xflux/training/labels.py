@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from xflux import features
 from xflux.features import Assembled, Inputs, Mask
-from xflux.networks import Member, from_weights
+from xflux.networks.ct_lstm import Member, from_weights
 from xflux.training.headwise import Evidence, Heads, Numbers, misfit_covariance
 from xflux.training.prior import Prior
 from xflux.training.towers import Towers

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from xflux.architectures import build_network
 from xflux.errors import DataError
 from xflux.features import Inputs, Mask
+from xflux.networks.building import build_network
 from xflux.physics import PhysicsMember
 from xflux.progress import Bar
 from xflux.skill.clusters import clusters

@@ -1,6 +1,6 @@
 """How each method is trained: chosen here and nowhere else.
 
-Its networks are chosen in `xflux.architectures`, its engine in `xflux.prediction.engines`.
+Its networks are chosen in `xflux.networks.building`, its engine in `xflux.prediction.engines`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xflux.features import Inputs
-from xflux.networks import Steps, pick
+from xflux.networks.ct_lstm import Steps, pick
 from xflux.training.losses import multi_loss
 from xflux.training.settings import Settings
 from xflux.training.windows import Batch, Tensors, epoch

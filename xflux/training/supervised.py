@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from xflux import features
-from xflux.architectures import build_network
 from xflux.errors import TrainingDiverged
 from xflux.features import Array, Inputs, Mask
+from xflux.networks.building import build_network
 from xflux.training.checkpoint import restore
 from xflux.training.domains import entity_scaling
 from xflux.training.informed import parameter_groups

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from xflux.features import Inputs
-from xflux.networks import RunningMeans, Steps
-from xflux.networks_tam_rl import ModulatedMember, Support
+from xflux.networks.ct_lstm import RunningMeans, Steps
+from xflux.networks.tam_rl import ModulatedMember, Support
 from xflux.training.recipe import Loss, Recipe, both_networks
 from xflux.training.settings import SPANS, SUPPORT_WINDOW, Settings
 from xflux.training.windows import Batch, Shift, Tensors, cut, disturb, draw_shift, gather

@@ -10,12 +10,13 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
-from xflux import networks, networks_metaflux, networks_tam_rl, physics
+from xflux import physics
 from xflux.errors import ModelError
 from xflux.features import Inputs
-from xflux.networks import Member
-from xflux.networks_metaflux import MetaFluxMember
-from xflux.networks_tam_rl import ModulatedMember
+from xflux.networks import ct_lstm, metaflux, tam_rl
+from xflux.networks.ct_lstm import Member
+from xflux.networks.metaflux import MetaFluxMember
+from xflux.networks.tam_rl import ModulatedMember
 from xflux.training.settings import SPANS, Settings
 
 
@@ -75,8 +76,8 @@ def method_of(names: Collection[str]) -> str:
 def from_weights(weights: Mapping[str, Tensor]) -> nn.Module:
     """A member with given weights, its law left out; its sizes follow from their shapes."""
     of_method = {
-        "metaflux": networks_metaflux.from_weights,
-        "tam-rl": networks_tam_rl.from_weights,
-        "ct-lstm": networks.from_weights,
+        "metaflux": metaflux.from_weights,
+        "tam-rl": tam_rl.from_weights,
+        "ct-lstm": ct_lstm.from_weights,
     }
     return of_method[method_of(weights)](weights)

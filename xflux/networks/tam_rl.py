@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xflux.networks import CTLSTM, MeansNetwork, RunningMeans, State, Steps, pick
+from xflux.networks.ct_lstm import CTLSTM, MeansNetwork, RunningMeans, State, Steps, pick
 
 PRIOR_WINDOWS = 1.0
 """Windows of which nothing is known that the mean over windows begins with."""
@@ -106,12 +106,12 @@ class WindowEncoder(nn.Module):
 
 
 class ModulatedMember(nn.Module):
-    """One member of TAM-RL: the networks of `xflux.networks.Member`, with heads that z changes.
+    """One member of TAM-RL: the networks of a `Member`, with heads that z changes.
 
     Parameters
     ----------
     drivers, averaged, characteristics, hidden : int
-        As for `xflux.networks.Member`.
+        As for `xflux.networks.ct_lstm.Member`.
     spans : tuple of float
     code, features : int
         C and R.
@@ -174,7 +174,7 @@ class ModulatedMember(nn.Module):
         Parameters
         ----------
         drivers, characteristics, state, steps
-            As for `xflux.networks.Member`.
+            As for `xflux.networks.ct_lstm.Member`.
         z : Tensor, optional
             Shape (B, Z); zero-shot without.
 

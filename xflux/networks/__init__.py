@@ -1,0 +1,1 @@
+"""Networks of the methods: tensors in, tensors out; how they are trained is `xflux.training`."""
