@@ -1,8 +1,8 @@
 """All members over a tile of series in plain torch, on any device: `Member` without the waste.
 
 The same numbers as `xflux.networks.ct_lstm.Member`, which is the reference. What all members share
-is computed once: running means, and inputs joined to characteristics. What characteristics add to the
-network over means is computed once a series. On a CPU few series and few steps go at a time, so
+is computed once: running means, and inputs joined to characteristics. What characteristics add to
+the network over means is computed once a series. On a CPU few series and few steps go at a time, so
 that all of it stays in the cache.
 
 Shapes: ``M`` members, ``B`` series, ``T`` steps, ``D`` driver columns of which the first ``A`` are
