@@ -270,7 +270,7 @@ def _write_state(run: Run, job: Job, store: Unfinished, about: Mapping[str, str]
         for name, v in variables.items()
     }
     encoding = {
-        name: {"chunks": tuple(min(blocks[dim], sizes[dim]) for dim in dims[name])}
+        name: {"chunks": tuple(max(1, min(blocks[dim], sizes[dim])) for dim in dims[name])}
         for name in variables
     }
     store.begin(_to_write(run.state(empty)), encoding, about, overwrite=True)
