@@ -83,7 +83,7 @@ class Learning(Understanding):
         epochs : int, optional
             Passes over the data. When not given they are chosen on clusters of entities that are
             kept out, and the members are then trained on all entities; with fewer than ten
-            clusters 30 (daily) or 60 (monthly).
+            clusters 30 (daily) or 60 (monthly). MetaFlux keeps to the 100 that are published.
         hidden : int, optional
             Hidden units of each network: 64, and 350 for MetaFlux.
         drivers, characteristics : sequence of str, optional
