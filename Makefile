@@ -36,7 +36,7 @@ demo: $(VENV)/.with-plots
 	@$(BIN)/python -m xflux demo $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/.with-tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses=4 $(PYTEST_ARGS)
 
 lint: $(VENV)/.with-dev
 	@$(BIN)/ruff check .
