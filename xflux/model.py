@@ -389,7 +389,7 @@ def _check_weights(model: FluxModel, weights: Mapping[str, npt.NDArray[np.generi
     inputs, settings = model.inputs, model.settings
     if method_of(weights) == "metaflux":
         lstm, width = "gpp.lstm", len(inputs.drivers)
-        whole = bool(weights["by_entity"][0]) == settings.by_entity
+        whole = float(weights["by_entity"][0]) == settings.by_entity
     else:
         lstm, width = "recurrent.lstm", inputs.width + inputs.characteristic_width
         whole = True
