@@ -18,7 +18,7 @@ from xflux.errors import DataError, ModelError, SchemaError, TrainingDiverged, X
 from xflux.features import Inputs
 from xflux.model import FluxModel
 from xflux.skill.clusters import clusters
-from xflux.training import supervised as training
+from xflux.training import recipe
 from xflux.training.checkpoint import Checkpoint, Reached
 from xflux.training.towers import describe_inputs, read_towers
 
@@ -40,7 +40,7 @@ SMALL = {"members": 1, "epochs": 3, "hidden": 4, "progress": False}
 def test_divergence_names_the_epoch_and_keeps_the_last_good_one(
     towers: xr.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, epoch: int
 ) -> None:
-    whole = training.multi_loss
+    whole = recipe.multi_loss
 
     def failing(*given: Any) -> Any:
         return whole(*given) * (math.nan if len(epochs) + 1 == epoch else 1.0)
@@ -57,7 +57,7 @@ def test_divergence_names_the_epoch_and_keeps_the_last_good_one(
         epochs.append(reached.epochs)
         write(self, name, reached)
 
-    monkeypatch.setattr(training, "multi_loss", failing)
+    monkeypatch.setattr(recipe, "multi_loss", failing)
     monkeypatch.setattr(Checkpoint, "write", written)
     monkeypatch.setattr(Checkpoint, "__init__", made)
     path = tmp_path / "training.safetensors"
