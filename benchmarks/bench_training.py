@@ -33,9 +33,11 @@ from torch.utils.data import DataLoader, Dataset
 
 import xflux
 from xflux.cf.schema import resolve
-from xflux.networks.ct_lstm import CTLSTM
-from xflux.training import fitting, processes, supervised, windows
+from xflux.networks.building import build_network
+from xflux.networks.ct_lstm import CTLSTM, Steps, pick
+from xflux.training import fitting, informed, processes, supervised, windows
 from xflux.training.losses import multi_loss
+from xflux.training.recipe import CT_LSTM
 from xflux.training.settings import Settings
 from xflux.training.towers import describe_inputs, read_towers
 from xflux.training.windows import Tensors
@@ -93,9 +95,9 @@ def ct_lstm(batch: windows.Batch, hidden: int) -> Callable[[], None]:
     spread = torch.ones(3)
 
     def loss() -> torch.Tensor:
-        steps = supervised.Steps.where(batch.scored)
+        steps = Steps.where(batch.scored)
         fluxes, _ = network(batch.drivers, batch.characteristics, steps=steps)
-        observed, weight = (supervised.pick(v, steps) for v in (batch.targets, batch.weight))
+        observed, weight = (pick(v, steps) for v in (batch.targets, batch.weight))
         return multi_loss(fluxes, observed, weight, spread, (1.0, 1.0, 1.0))
 
     return step_of(network, loss, torch.optim.AdamW(network.parameters(), fused=True))
@@ -103,13 +105,13 @@ def ct_lstm(batch: windows.Batch, hidden: int) -> Callable[[], None]:
 
 def member(batch: windows.Batch, hidden: int, inputs: Any) -> Callable[[], None]:
     """A whole member: the CT-LSTM, running means, and the network over them."""
-    network = supervised.build_network(inputs, Settings(hidden=hidden))
+    network = build_network(inputs, Settings(hidden=hidden))
     spread = torch.ones(3)
 
     def loss() -> torch.Tensor:
-        steps = supervised.Steps.where(batch.scored)
+        steps = Steps.where(batch.scored)
         both, _ = network(batch.drivers, batch.characteristics, steps=steps)
-        observed, weight = (supervised.pick(v, steps) for v in (batch.targets, batch.weight))
+        observed, weight = (pick(v, steps) for v in (batch.targets, batch.weight))
         losses = [multi_loss(f, observed, weight, spread, (1.0, 1.0, 1.0)) for f in both]
         return torch.stack(losses).mean()
 
@@ -173,9 +175,9 @@ def loaders(data: Path | None) -> dict[str, Callable[[], None]]:
     longest = int((cut[:, 3] - cut[:, 1]).max())
     whole = cut[cut[:, 3] - cut[:, 1] == longest]
     loader = DataLoader(Windows(tensors, whole), batch_size=settings.batch, shuffle=True)
-    network = supervised.build_network(inputs, settings)
-    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
-    spread = supervised.target_spread(tensors)
+    network = build_network(inputs, settings)
+    optimiser = torch.optim.AdamW(informed.parameter_groups(network, settings), fused=True)
+    loss_of = CT_LSTM.loss(tensors, inputs, settings, supervised.target_spread(tensors))
     seed, batches = (0, 0, 1), windows.batches_in_epoch(tensors, settings)
 
     def gather() -> None:
@@ -185,7 +187,7 @@ def loaders(data: Path | None) -> dict[str, Callable[[], None]]:
 
     def train() -> None:
         supervised._one_epoch(
-            network, optimiser, tensors, inputs, settings, spread, seed, 0, batches
+            network, optimiser, tensors, inputs, settings, CT_LSTM, loss_of, seed, 0, batches
         )
 
     return {
