@@ -259,6 +259,14 @@ def test_the_graph_is_small(
     assert len(holding) == 1
 
 
+def test_chunks_of_characteristics_cut_no_drivers(
+    world: xr.Dataset, daily_model: FluxModel
+) -> None:
+    maps = world.chunk(time=14)
+    cut = maps.assign_coords(igbp=world.igbp.chunk(lat=2, lon=3))
+    assert cut.flux.predict(daily_model).GPP.chunks == maps.TA.chunks
+
+
 def pickled(task: Any) -> bytes:
     return pickle.dumps(task) if "xflux-task" in str(getattr(task, "key", "")) else b""
 

@@ -231,7 +231,7 @@ def arrays_of(
     ds: xr.Dataset, schema: Schema, plan: Plan
 ) -> tuple[list[xr.Variable], list[xr.Variable]]:
     """The drivers as they are, and the characteristics without time."""
-    chosen = ds[list(dict.fromkeys(match.variable for match in plan.drivers))]
+    chosen = xr.Dataset({match.variable: ds[match.variable].variable for match in plan.drivers})
     if any(array.chunks is not None for array in chosen.variables.values()):
         chosen = chosen.unify_chunks()
     drivers = [chosen[match.variable].variable for match in plan.drivers]
