@@ -49,7 +49,7 @@ def read_badm(found: Found) -> dict[str, dict[str, Any]]:
     """
     header = found.header or read_header(found.source)
     columns = ["SITE_ID", "GROUP_ID", "VARIABLE", "DATAVALUE"]
-    table = read_table(found.source, header, columns).astype(object)
+    table = read_table(found.source, header, columns, prose=True).astype(object)
     if "SITE_ID" not in table:
         if not found.site:
             raise DataError("no column SITE_ID, and no tower in the file's name")

@@ -147,6 +147,8 @@ def _time(column: pd.Series, name: str) -> tuple[pd.DatetimeIndex, str]:
     """Start and kind of each step."""
     if column.isna().any():
         raise DataError(f"{name} is missing in row {int(np.flatnonzero(column.isna())[0]) + 1}")
+    if column.dtype.kind not in "iufM":
+        column = column.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
     first = str(column.iloc[0])
     if digits(first) in STEPS:
         time = parse_stamps(column, name)
