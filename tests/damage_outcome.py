@@ -140,7 +140,10 @@ def _independent(case: Case, ds: xr.Dataset) -> tuple[str, str]:
             there.setdefault(stamp, []).append(_number(cell))
     kind = "%Y%m" if case.kind.endswith("months") or "_MM_" in case.name else "%Y%m%d"
     read = dict(zip(ds.indexes["time"].strftime(kind), ds.TA.values[0].tolist(), strict=True))
-    for stamp, value in read.items():
+    filled = ds.driver_fill.values[0] & 1 if "driver_fill" in ds else np.zeros(len(read))
+    for (stamp, value), from_reanalysis in zip(read.items(), filled, strict=True):
+        if from_reanalysis:
+            continue
         told = there.get(stamp, [])
         if np.isfinite(value) and not any(np.isclose(value, t, rtol=1e-5) for t in told):
             if len(told) or column != "TA_F":

@@ -81,6 +81,13 @@ def test_blanks_around_dates(tmp_path: Path) -> None:
     assert ds.time.dt.day.values.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("date", ["1000-01-01", "-2005-01-01", "0001-01-01", "2300-01-01"])
+def test_years_that_no_tower_has_measured_in(date: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "XX-One.csv", f"time,TA\n{date},1.5\n2005-01-02,2.5\n")
+    with pytest.raises(SchemaError, match=f"time holds '{date}'; expected dates like"):
+        xflux.open_towers(path)
+
+
 def test_numbers_beyond_single_precision_are_missing(tmp_path: Path) -> None:
     path = write(tmp_path, "XX-One.csv", "time,TA\n2005-01-01,1e308\n2005-01-02,2.5\n")
     np.testing.assert_array_equal(xflux.open_towers(path).TA, [[np.nan, 2.5]])

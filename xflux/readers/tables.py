@@ -155,9 +155,12 @@ def _time(column: pd.Series, name: str) -> tuple[pd.DatetimeIndex, str]:
     else:
         try:
             time = pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601"))
+            if not time.year.isin(range(1900, 2201)).all():
+                raise ValueError("years that no tower has measured in")
         except (ValueError, TypeError) as error:
             raise DataError(
-                f"{name} holds {first[:40]!r}; expected dates like 2005-01-31 or 20050131"
+                f"{name} holds {first[:40]!r}; expected dates like 2005-01-31 or "
+                "20050131, of the years 1900 to 2200"
             ) from error
         if time.tz is not None:
             raise DataError(
