@@ -10,6 +10,7 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
+import xarray as xr
 from tower_files import SITE, base, fullset, pack, write
 
 import xflux
@@ -71,6 +72,18 @@ def test_rows_of_another_length_are_not_read_askew(
 def test_half_hours_are_checked_too(tmp_path: Path) -> None:
     path = write(tmp_path, f"AMF_{SITE}_BASE_HH_1-5.csv", base()[:-20])
     with pytest.raises(SchemaError, match=r"row 192 has . cells, the header names 10"):
+        xflux.open_towers(path)
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_rows_that_name_no_tower(blank: str, tmp_path: Path) -> None:
+    rows = f"site,time,TA\nXX-One,2005-01-01,1\n{blank},2005-01-02,2\nXX-One,2005-01-03,3\n"
+    path = write(tmp_path, "towers.csv", rows)
+    with pytest.raises(SchemaError, match="row 2 names no tower in site"):
+        xflux.open_towers(path)
+    facts = f"SITE_ID,VARIABLE,DATAVALUE\nXX-One,IGBP,DBF\n{blank},IGBP,ENF\n"
+    path = write(tmp_path, "facts.csv", facts)
+    with pytest.raises(SchemaError, match="row 2 names no tower in SITE_ID"):
         xflux.open_towers(path)
 
 
@@ -141,6 +154,15 @@ def test_netcdf_of_text_or_of_times_that_are_none(tmp_path: Path) -> None:
             held.createVariable("Tair", kind, ("time",)).units = "K"
         with pytest.raises(SchemaError, match=match):
             xflux.open_towers(path)
+
+
+def test_times_of_netcdf_that_are_missing(tmp_path: Path) -> None:
+    time = pd.date_range("2005-01-01", periods=48, freq="30min").to_numpy().copy()
+    time[7] = np.datetime64("NaT")
+    ds = xr.Dataset({"Tair": ("time", np.full(48, 280.0), {"units": "K"})}, {"time": time})
+    ds.to_netcdf(tmp_path / damaged_files.NETCDF)
+    with pytest.raises(SchemaError, match="times are missing"):
+        xflux.open_towers(tmp_path)
 
 
 def test_rows_of_a_spreadsheet_read_as_those_of_text(tmp_path: Path) -> None:

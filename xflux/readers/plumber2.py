@@ -63,6 +63,8 @@ def read_plumber2(found: Found, choices: Choices) -> Record:
     if "time" not in ds.coords or ds["time"].dtype.kind != "M":
         raise DataError("no time coordinate that can be read")
     time = pd.DatetimeIndex(ds["time"].values).as_unit("ns")
+    if time.hasnans:
+        raise DataError("times are missing; the file is damaged: download it again")
     check_order(time)
     days = 1.0 / per_day(time)
     raw: dict[str, Array] = {}
