@@ -174,3 +174,13 @@ def test_rows_of_a_spreadsheet_read_as_those_of_text(tmp_path: Path) -> None:
         table.to_csv(path, index=False) if name is NAME else table.to_excel(path, index=False)
         frames.append(xflux.open_towers(path).to_dataframe())
     pd.testing.assert_frame_equal(*frames)
+
+
+def test_fluxnet_columns_of_many_towers_in_one_table(tmp_path: Path) -> None:
+    tables = {site: fullset("DD", seed=i) for i, site in enumerate(("XX-One", "XX-Two"))}
+    both = pd.concat([table.assign(SITE_ID=site) for site, table in tables.items()])
+    ds = xflux.open_towers(write(tmp_path, "all.csv", both))
+    assert ds.site.values.tolist() == ["XX-One", "XX-Two"]
+    for i, table in enumerate(tables.values()):
+        np.testing.assert_array_equal(ds.TA[i], table["TA_F"].to_numpy(np.float32))
+        np.testing.assert_array_equal(ds.GPP[i], table["GPP_NT_VUT_REF"].to_numpy(np.float32))
