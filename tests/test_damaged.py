@@ -75,7 +75,7 @@ def test_half_hours_are_checked_too(tmp_path: Path) -> None:
         xflux.open_towers(path)
 
 
-@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize("blank", ["", " ", "\0"])
 def test_rows_that_name_no_tower(blank: str, tmp_path: Path) -> None:
     rows = f"site,time,TA\nXX-One,2005-01-01,1\n{blank},2005-01-02,2\nXX-One,2005-01-03,3\n"
     path = write(tmp_path, "towers.csv", rows)

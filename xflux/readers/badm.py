@@ -54,7 +54,7 @@ def read_badm(found: Found) -> dict[str, dict[str, Any]]:
         if not found.site:
             raise DataError("no column SITE_ID, and no tower in the file's name")
         table["SITE_ID"] = found.site
-    unnamed = table["SITE_ID"].isna() | (table["SITE_ID"].astype(str).str.strip() == "")
+    unnamed = table["SITE_ID"].isna() | (table["SITE_ID"].astype(str).str.strip(" \t\0") == "")
     if unnamed.any():
         raise DataError(f"row {int(unnamed.to_numpy().argmax()) + 1} names no tower in SITE_ID")
     if "GROUP_ID" not in table:

@@ -66,7 +66,9 @@ def read_plain(found: Found, choices: Choices) -> list[Record]:
     if site_column is None and not found.site:
         raise DataError("no column site, and no tower in the file's name; add a column site")
     if site_column:
-        unnamed = table[site_column].isna() | (table[site_column].astype(str).str.strip() == "")
+        unnamed = table[site_column].isna() | (
+            table[site_column].astype(str).str.strip(" \t\0") == ""
+        )
         if unnamed.any():
             row = int(unnamed.to_numpy().argmax()) + 1
             raise DataError(f"row {row} names no tower in {site_column}")
