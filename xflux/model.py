@@ -284,7 +284,9 @@ def parse_model(content: bytes, where: str) -> FluxModel:
     if _digest(weights.data, about) != digest:
         raise ModelFileError(f"{damaged} (its sha256 does not match)")
     try:
-        return _from_json(json.loads(about), weights)
+        model = _from_json(json.loads(about), weights)
+        _summary(model), model.source  # what a card says must be of a kind that can be shown
+        return model
     except ModelFileError:
         raise
     except (RecursionError, *_WRONG) as error:
@@ -351,6 +353,9 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
 def _check_shapes(model: FluxModel) -> None:
     """Everything must fit together: a file that passed its hash can still be hostile."""
     inputs = model.inputs
+    characteristics = [text for c in inputs.characteristics for text in (c.name, *c.classes)]
+    if not all(isinstance(n, str) for n in (*inputs.drivers, *inputs.required, *characteristics)):
+        raise ModelFileError("the model's inputs have names that are no text")
     unknown = [name for name in inputs.derived if name not in DERIVED]
     if unknown:
         raise ModelFileError(f"the model derives {', '.join(unknown)}, which this xflux cannot")

@@ -49,18 +49,19 @@ def read_badm(found: Found) -> dict[str, dict[str, Any]]:
     """
     header = found.header or read_header(found.source)
     columns = ["SITE_ID", "GROUP_ID", "VARIABLE", "DATAVALUE"]
-    table = read_table(found.source, header, columns).astype(object)
+    table = read_table(found.source, header, columns, prose=True).astype(object)
     if "SITE_ID" not in table:
         if not found.site:
             raise DataError("no column SITE_ID, and no tower in the file's name")
         table["SITE_ID"] = found.site
+    unnamed = table["SITE_ID"].isna() | (table["SITE_ID"].astype(str).str.strip(" \t\0") == "")
+    if unnamed.any():
+        raise DataError(f"row {int(unnamed.to_numpy().argmax()) + 1} names no tower in SITE_ID")
     if "GROUP_ID" not in table:
         table["GROUP_ID"] = range(len(table))
     known = {*_NUMBERS, *_TEXTS, *_DATES}
     rows = table[table["VARIABLE"].astype(str).str.strip().isin(known)].dropna(subset=["DATAVALUE"])
-    sites: dict[str, dict[str, Any]] = {
-        str(site).strip(): {} for site in table["SITE_ID"].dropna().unique()
-    }
+    sites: dict[str, dict[str, Any]] = {str(site).strip(): {} for site in table["SITE_ID"].unique()}
     for site, facts in rows.groupby(rows["SITE_ID"].astype(str).str.strip()):
         sites[str(site)] = _facts(facts, str(site))
     return sites

@@ -10,8 +10,10 @@ import csv
 import io
 import itertools
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,8 @@ import pandas as pd
 from xflux.errors import DataError
 from xflux.readers.sources import Source, check_sizes
 
+_LARGEST = 1e30  # beyond what single precision holds once units are converted
+_MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None")
 _HEAD = 200  # lines in which the header is looked for
 
 
@@ -98,22 +102,35 @@ def read_header(source: Source, start: bytes | None = None) -> Header:
     return Header(names, first, tuple(comments), skip, delimiter, encoding)
 
 
-def read_table(source: Source, header: Header, wanted: Sequence[str]) -> pd.DataFrame:
+def read_table(
+    source: Source, header: Header, wanted: Sequence[str], *, prose: bool = False
+) -> pd.DataFrame:
     """Read the columns `wanted`, those that are there, as text or numbers; fills are missing.
+
+    Parameters
+    ----------
+    source : Source
+    header : Header
+    wanted : sequence of str
+    prose : bool
+        Whether cells may hold sentences, of many lines too: rows are then taken as they come.
 
     Raises
     ------
     DataError
-        There is no row, or the rows cannot be taken apart.
+        There is no row, a row has more or fewer cells than the header, or the rows cannot be
+        taken apart.
     """
     chosen = _positions(header, wanted)
     names = [header.names[i] for i in chosen]
     if header.sheet:
-        table = pd.read_excel(source.seekable(), engine="openpyxl", usecols=chosen)
+        table = _read_sheet(source, chosen)
         table.columns = pd.Index(names)
     else:
         with source.open() as handle:
             held = handle.read()
+        if not prose:
+            check_cells(held, header)
         try:
             table = _parse(held, header, chosen, skip=header.skip + 1)
         except UnicodeDecodeError:
@@ -126,6 +143,48 @@ def read_table(source: Source, header: Header, wanted: Sequence[str]) -> pd.Data
     if table.empty:
         raise DataError("found no row below the header")
     return table
+
+
+def check_cells(held: bytes, header: Header) -> None:
+    """Refuse rows of more or fewer cells than the header names: their numbers have moved.
+
+    Empty cells at the end of a row, as spreadsheets write them, are no harm.
+
+    Raises
+    ------
+    DataError
+        Names the first such row.
+    """
+    wide = header.encoding in ("utf-16", "utf-32")
+    rows = held.decode(header.encoding, "replace").encode() if wide else held
+    mark = header.delimiter.encode()
+    start = 0
+    for _ in range(header.skip):
+        start = rows.find(b"\n", start) + 1
+    lines = rows.count(b"\n", start) + (not rows.endswith(b"\n"))
+    plain = b'"' not in rows and rows.count(mark, start) == lines * (len(header.names) - 1)
+    if not plain:
+        _check_each(rows.decode("utf-8", "replace"), header)
+
+
+def _check_each(text: str, header: Header) -> None:
+    lines = itertools.islice(io.StringIO(text, newline=None), header.skip + 1, None)
+    expected = len(header.names)
+    row = 0
+    for line in lines:
+        if not line.strip(" \t\n\x1a"):
+            continue
+        row += 1
+        if line.count('"') % 2:
+            raise DataError(f"row {row} has a quotation mark that is not closed")
+        cells = next(csv.reader([line], delimiter=header.delimiter))
+        blank = not any(cell.strip() for cell in cells)
+        if blank or (len(cells) >= expected and not any(c.strip() for c in cells[expected:])):
+            continue
+        raise DataError(
+            f"row {row} has {len(cells)} cells, the header names {expected}; the file was cut "
+            "short or has commas within numbers: use it as published"
+        )
 
 
 def parse_rows(rows: bytes, header: Header, wanted: Sequence[str]) -> pd.DataFrame:
@@ -182,7 +241,7 @@ def numbers(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
                 "expected a number"
             )
         column = read
-    return _without_fills(column.to_numpy(dtype=np.float64))
+    return without_fills(column.to_numpy(dtype=np.float64))
 
 
 def all_numbers(
@@ -204,14 +263,14 @@ def all_numbers(
     whole = table.to_numpy()
     if whole.dtype.kind not in "fiu":
         return {name: numbers(table, column) for name, column in columns.items()}
-    block = _without_fills(np.ascontiguousarray(whole.T, dtype=np.float64))
+    block = without_fills(np.ascontiguousarray(whole.T, dtype=np.float64))
     rows = {column: i for i, column in enumerate(table.columns.tolist())}
     return {name: block[rows[column]] for name, column in columns.items()}
 
 
-def _without_fills(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Numbers with fills (-9999 and its kin) and infinite ones missing."""
-    kept = ((values > -9990.0) | (values < -10000.0)) & (np.abs(values) < np.inf)
+def without_fills(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Numbers with fills (-9999 and its kin) and those without end missing."""
+    kept = ((values > -9990.0) | (values < -10000.0)) & (np.abs(values) < _LARGEST)
     return np.where(kept, values, np.nan)
 
 
@@ -236,20 +295,57 @@ def _sheet_header(source: Source) -> Header:
     where = source.seekable()
     with zipfile.ZipFile(where) as archive:
         check_sizes(archive)
-    book = openpyxl.load_workbook(where, read_only=True, data_only=True)
-    try:
-        rows = [
-            tuple("" if cell is None else str(cell).strip() for cell in row)
-            for row in book.worksheets[0].iter_rows(max_row=6, values_only=True)
-        ]
-    finally:
-        book.close()
+    with _sheets_as_they_are():
+        book = openpyxl.load_workbook(where, read_only=True, data_only=True)
+        try:
+            rows = [
+                tuple("" if cell is None else str(cell).strip() for cell in row)
+                for row in book.worksheets[0].iter_rows(max_row=6, values_only=True)
+            ]
+        finally:
+            book.close()
     if not rows:
         raise DataError("the spreadsheet is empty")
     return Header(rows[0], tuple(rows[1:]), sheet=True)
 
 
+def _read_sheet(source: Source, chosen: Sequence[int]) -> pd.DataFrame:
+    """Some columns of the first sheet; rows without any cell, up to a million, take no memory."""
+    import openpyxl
+
+    with _sheets_as_they_are():
+        book = openpyxl.load_workbook(source.seekable(), read_only=True, data_only=True)
+        try:
+            rows = itertools.islice(book.worksheets[0].iter_rows(values_only=True), 1, None)
+            held = [_picked(row, chosen) for row in rows if any(cell is not None for cell in row)]
+        finally:
+            book.close()
+    return pd.DataFrame(held, columns=range(len(chosen)))
+
+
+def _picked(row: Sequence[Any], chosen: Sequence[int]) -> list[Any]:
+    cells = (row[i] if i < len(row) else None for i in chosen)
+    return [None if isinstance(cell, str) and cell.strip() in _MISSING else cell for cell in cells]
+
+
+@contextmanager
+def _sheets_as_they_are() -> Iterator[None]:
+    """Clear words for what openpyxl raises where a spreadsheet is damaged: nearly anything."""
+    try:
+        yield
+    except (MemoryError, DataError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"the spreadsheet is damaged, or none ({type(error).__name__}: {text}); "
+            "open it and save it again, or save it as .csv"
+        ) from error
+
+
 def _encoding(start: bytes) -> str:
+    if start[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "utf-32"
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     try:

@@ -22,6 +22,7 @@ from xflux.cf.derived import vapour_pressure_deficit
 from xflux.cf.units import conversion
 from xflux.cf.variables import IGBP_CLASSES
 from xflux.errors import DataError
+from xflux.readers.cells import without_fills
 from xflux.readers.halfhours import per_day
 from xflux.readers.recognise import Found
 from xflux.readers.records import Choices, Record, in_order
@@ -62,6 +63,8 @@ def read_plumber2(found: Found, choices: Choices) -> Record:
     if "time" not in ds.coords or ds["time"].dtype.kind != "M":
         raise DataError("no time coordinate that can be read")
     time = pd.DatetimeIndex(ds["time"].values).as_unit("ns")
+    if time.hasnans:
+        raise DataError("times are missing; the file is damaged: download it again")
     check_order(time)
     days = 1.0 / per_day(time)
     raw: dict[str, Array] = {}
@@ -88,16 +91,25 @@ def _load(found: Found) -> xr.Dataset:
     known = {n for _, names in _WEATHER.values() for n in names}
     known |= {n for group in _FLUXES.values() for names in group.values() for n in names}
     known |= {"NEE", "latitude", "longitude", "elevation", "IGBP_veg_short"}
-    if isinstance(where, Path):
-        opened = xr.open_dataset(where, engine="netcdf4")
-    else:
-        import netCDF4
+    try:
+        if isinstance(where, Path):
+            opened = xr.open_dataset(where, engine="netcdf4")
+        else:
+            import netCDF4
 
-        held = netCDF4.Dataset("member.nc", memory=where.getvalue())
-        opened = xr.open_dataset(xr.backends.NetCDF4DataStore(held))
-    with opened as ds:
-        wanted = [n for n in ds.variables if n in known or str(n).removesuffix("_qc") in known]
-        return ds[[n for n in wanted if n not in ds.coords]].load()
+            held = netCDF4.Dataset("member.nc", memory=where.getvalue())
+            opened = xr.open_dataset(xr.backends.NetCDF4DataStore(held))
+        with opened as ds:
+            wanted = [n for n in ds.variables if n in known or str(n).removesuffix("_qc") in known]
+            return ds[[n for n in wanted if n not in ds.coords]].load()
+    except OSError:
+        raise
+    except Exception as error:  # attributes and times can be wrong in more ways than can be listed
+        text = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"the netCDF file is damaged, or its times or attributes are not those of PLUMBER2 "
+            f"({type(error).__name__}: {text}); download it again"
+        ) from error
 
 
 def _take(
@@ -128,8 +140,9 @@ def _series(ds: xr.Dataset, name: str) -> Array:
     array = ds[name]
     if "time" not in array.dims or array.size != ds.sizes["time"]:
         raise DataError(f"{name} has dims {dict(array.sizes)}; expected one tower along time")
-    values = np.asarray(array.transpose("time", ...).values, dtype=np.float64).ravel()
-    return np.where((values <= -9990.0) & (values >= -10000.0), np.nan, values)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{name} holds values of type {array.dtype}; expected numbers")
+    return without_fills(np.asarray(array.transpose("time", ...).values, dtype=np.float64).ravel())
 
 
 def _add_fluxes(

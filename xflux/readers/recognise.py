@@ -79,6 +79,8 @@ def recognise(source: Source) -> Found:
         return Found(source, "site information", site, header=header)
     if columns >= _METAFLUX:
         return Found(source, "metaflux", site, "monthly", "MetaFlux", header)
+    if not site and "SITE_ID" in columns:
+        return Found(source, "table", "", "", "table", header)  # many towers, one under the other
     step = _step(name, header)
     stamped = any(column.startswith("TIMESTAMP") for column in columns)
     if stamped and any(_FLUXNET.fullmatch(column) for column in columns):

@@ -65,6 +65,13 @@ def read_plain(found: Found, choices: Choices) -> list[Record]:
     table = read_table(found.source, header, [*columns.values(), *extra])
     if site_column is None and not found.site:
         raise DataError("no column site, and no tower in the file's name; add a column site")
+    if site_column:
+        unnamed = table[site_column].isna() | (
+            table[site_column].astype(str).str.strip(" \t\0") == ""
+        )
+        if unnamed.any():
+            row = int(unnamed.to_numpy().argmax()) + 1
+            raise DataError(f"row {row} names no tower in {site_column}")
     groups = (
         [(str(s).strip(), g) for s, g in table.groupby(site_column, sort=False)]
         if site_column
@@ -147,15 +154,20 @@ def _time(column: pd.Series, name: str) -> tuple[pd.DatetimeIndex, str]:
     """Start and kind of each step."""
     if column.isna().any():
         raise DataError(f"{name} is missing in row {int(np.flatnonzero(column.isna())[0]) + 1}")
+    if column.dtype.kind not in "iufM":
+        column = column.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
     first = str(column.iloc[0])
     if digits(first) in STEPS:
         time = parse_stamps(column, name)
     else:
         try:
             time = pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601"))
+            if not time.year.isin(range(1900, 2201)).all():
+                raise ValueError("years that no tower has measured in")
         except (ValueError, TypeError) as error:
             raise DataError(
-                f"{name} holds {first[:40]!r}; expected dates like 2005-01-31 or 20050131"
+                f"{name} holds {first[:40]!r}; expected dates like 2005-01-31 or "
+                "20050131, of the years 1900 to 2200"
             ) from error
         if time.tz is not None:
             raise DataError(

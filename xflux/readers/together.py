@@ -76,7 +76,10 @@ def _read(files: Sequence[Found], choices: Choices) -> list[dict[str, np.ndarray
         stamp = stamps_of(header.names)
         bodies = [_rows(found) for found in files]
         counts = [body.count(b"\n") for body in bodies]
-        table = parse_rows(b"".join(bodies), header, [stamp, *columns.values()])
+        rows = b"".join(bodies)
+        if rows.count(header.delimiter.encode()) != sum(counts) * (len(header.names) - 1):
+            return []
+        table = parse_rows(rows, header, [stamp, *columns.values()])
         first = table[stamp]
         if len(table) != sum(counts) or first.dtype.kind != "i":
             return []
