@@ -7,6 +7,8 @@ drivers of the step and of three steps before, their means over several spans, t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -52,21 +54,32 @@ def table(towers: Towers) -> pd.DataFrame:
 
 def predict(train: Towers, test: Towers, *, seeds: int = 3) -> np.ndarray:
     """GPP, Reco and NEE = Reco - GPP at the test towers, shape (N, T, 3); mean over seeds."""
+    return predict_each(train, test, seeds=range(seeds)).mean(axis=0)
+
+
+def tables(train: Towers, test: Towers) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Features of both, with the same categories."""
     seen, unseen = table(train), table(test)
     classes = sorted({*seen.igbp.unique(), *unseen.igbp.unique()})
     for frame in (seen, unseen):
         frame["igbp"] = pd.Categorical(frame.igbp.astype(str), categories=classes)
+    return seen, unseen
+
+
+def predict_each(train: Towers, test: Towers, *, seeds: Sequence[int]) -> np.ndarray:
+    """The fluxes at the test towers by each seed, shape (seeds, N, T, 3)."""
+    seen, unseen = tables(train, test)
     fluxes = []
     for k, target in enumerate(("GPP", "Reco")):
         labels = train.targets[..., k].ravel()
         chosen = np.isfinite(labels) & np.isfinite(train.drivers["TA"].ravel())
         predictions = []
-        for seed in range(seeds):
+        for seed in seeds:
             model = lightgbm.LGBMRegressor(
                 n_estimators=ROUNDS[train.time_step][target], random_state=seed, **SETTINGS
             )
             model.fit(seen[chosen], labels[chosen])
             predictions.append(model.predict(unseen))
-        fluxes.append(np.mean(predictions, axis=0).reshape(test.targets.shape[:2]))
+        fluxes.append(np.stack(predictions).reshape(-1, *test.targets.shape[:2]))
     gpp, reco = fluxes
     return np.stack([gpp, reco, reco - gpp], axis=-1).astype(np.float32)
