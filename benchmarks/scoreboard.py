@@ -18,8 +18,8 @@ each tower are written to ``scores/METHOD.csv``; ``--compare`` pairs a CSV of th
 
 Printed: RMSE (g m-2 d-1) of the towers of the Americas (AmeriFlux) and of all others (FLUXNET),
 pooled over steps and as a mean over towers; by flux more of its distribution over towers; the
-difference to CT-LSTM multi-loss, paired over towers, with 95 % intervals by bootstrap over clusters;
-by land cover and climate; by time scale; and the spread of single members, each of its own seed.
+difference to CT-LSTM multi-loss, paired over towers, with 95 % intervals by bootstrap over
+clusters; by land cover and climate; by time scale; and the spread of members, each a seed.
 "The first prototype" is known by the RMSE of its towers alone, in ``scores_daily.csv``.
 
 ``--short`` is a test of this program and not of the methods: a third of the towers, two folds, one
@@ -114,14 +114,14 @@ def about_towers(ds: xr.Dataset, folds: pd.DataFrame, seed: int) -> pd.DataFrame
     return about.assign(group=tables.group_of(ds.lon.values), seed=seed)
 
 
-def kept(output: Path, name: str, seed: int, members: int | None) -> dict[int, Path]:
+def kept(output: Path, name: str, seed: int, members: int) -> dict[int, Path]:
     """Predictions of a method by fold: with so many members, or with those that have most folds."""
     found = {}
     for folder in (output / "predictions" / name).glob(f"seed{seed}-members*"):
         count = int(folder.name.rpartition("members")[2])
         paths = {int(path.stem.removeprefix("fold")): path for path in folder.glob("fold*.nc")}
         found[count] = paths
-    if members in found and found[members]:
+    if found.get(members):
         return found[members]
     return max(found.items(), key=lambda item: (len(item[1]), item[0]), default=(0, {}))[1]
 
@@ -243,7 +243,7 @@ def compare(path: Path, frames: Mapping[str, pd.DataFrame], titles: Mapping[str,
     if "n" in own:
         other = int((own.n.loc[both] != first.n.loc[both]).sum())
         if other:
-            print(f"not the same steps: {path.name} scores another number of them at {other} towers")
+            print(f"{path.name} scores another number of steps at {other} of them")
     for name, frame in frames.items():
         print(f"{titles[name]:30}{'  '.join(tables.difference(own, frame))}")
 

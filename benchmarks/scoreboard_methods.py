@@ -34,8 +34,8 @@ NOTHING = -100.0
 class Job:
     """One fold of one method.
 
-    ``test`` has no labels. ``models`` is where models of all methods are kept, ``given`` where those
-    of some methods have been trained before, by method; ``quick`` is the smallest setting that runs.
+    ``test`` has no labels. ``models`` is where models of all methods are kept, ``given`` where
+    those of some methods were trained before, by method; ``quick`` is the smallest setting.
     """
 
     train: xr.Dataset
@@ -212,7 +212,9 @@ def methods(time_step: str) -> dict[str, Method]:
             "MetaFlux mended",
             network("metaflux-mended", 1000, method="metaflux", settings=mended),
         ),
-        "tam-rl-history": Method("TAM-RL driver history", network("tam-rl", epochs, support="drivers")),
+        "tam-rl-history": Method(
+            "TAM-RL driver history", network("tam-rl", epochs, support="drivers")
+        ),
         "tam-rl-zero-shot": Method("TAM-RL zero-shot", network("tam-rl", epochs, support="none")),
         "ct-lstm-alone": Method(
             "plain CT-LSTM",
