@@ -5,6 +5,8 @@ Both are predictions that a reader can check by hand, and that every method has 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -24,7 +26,7 @@ TARGETS = ("GPP", "Reco", "NEE")
 HALF_YEAR = 6
 
 
-def unlabelled(ds: xr.Dataset) -> Towers:
+def unlabelled(ds: xr.Dataset, characteristics: Sequence[str] = ("igbp", "lat")) -> Towers:
     """Every tower of a Dataset that has drivers and no labels, as training reads towers."""
     schema = resolve(ds)
     values = load_drivers(ds, schema, schema.drivers)
@@ -32,7 +34,7 @@ def unlabelled(ds: xr.Dataset) -> Towers:
     return Towers(
         time_step=schema.time_step,
         drivers=values,
-        characteristics={name: entity_values(ds, schema, name) for name in ("igbp", "lat")},
+        characteristics={name: entity_values(ds, schema, name) for name in characteristics},
         targets=np.full((*values["TA"].shape, 3), np.nan, dtype=np.float32),
         latitude=np.asarray(entity_values(ds, schema, "lat"), dtype=np.float32),
         longitude=np.asarray(entity_values(ds, schema, "lon"), dtype=np.float32),

@@ -2,7 +2,7 @@
 
 One row a labelled step. Trees see the same drivers and characteristics as the networks: the
 drivers of the step and of three steps before, their means over several spans, the season,
-|latitude| and the land cover as a category.
+|latitude| and the land cover as a category; and other characteristics where they are given.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from xflux.training.towers import Towers
 
 MEANS = {"daily": (7, 30, 90), "monthly": (3, 6, 12)}
 LAGS = (1, 2, 3)
+CLASSES = ("igbp", "climate")
 SETTINGS = {
     "learning_rate": 0.05,
     "num_leaves": 31,
@@ -48,7 +49,9 @@ def table(towers: Towers) -> pd.DataFrame:
     columns["season sin"] = np.sin(phase).ravel()
     columns["season cos"] = np.cos(phase).ravel()
     columns["|latitude|"] = np.repeat(np.abs(towers.latitude), steps)
-    columns["igbp"] = pd.Categorical(np.repeat(towers.characteristics["igbp"].astype(str), steps))
+    for name, values in towers.characteristics.items():
+        if name != "lat":
+            columns[name] = np.repeat(values.astype(str if name in CLASSES else float), steps)
     return pd.DataFrame(columns)
 
 
@@ -60,9 +63,10 @@ def predict(train: Towers, test: Towers, *, seeds: int = 3) -> np.ndarray:
 def tables(train: Towers, test: Towers) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Features of both, with the same categories."""
     seen, unseen = table(train), table(test)
-    classes = sorted({*seen.igbp.unique(), *unseen.igbp.unique()})
-    for frame in (seen, unseen):
-        frame["igbp"] = pd.Categorical(frame.igbp.astype(str), categories=classes)
+    for name in [name for name in CLASSES if name in seen]:
+        classes = sorted({*seen[name].unique(), *unseen[name].unique()})
+        for frame in (seen, unseen):
+            frame[name] = pd.Categorical(frame[name], categories=classes)
     return seen, unseen
 
 

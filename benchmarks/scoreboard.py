@@ -20,7 +20,8 @@ Printed: RMSE (g m-2 d-1) of the towers of the Americas (AmeriFlux) and of all o
 pooled over steps and as a mean over towers; by flux more of its distribution over towers; the
 difference to CT-LSTM multi-loss, paired over towers, with 95 % intervals by bootstrap over
 clusters; by land cover and climate; by time scale; and the spread of members, each a seed.
-"The first prototype" is known by the RMSE of its towers alone, in ``scores_daily.csv``.
+Two rows are known by the RMSE of their towers alone, from ``scores_daily.csv``: the first prototype
+of the CT-LSTM, and LightGBM that sees longitude and climate as well.
 
 ``--short`` is a test of this program and not of the methods: a third of the towers, two folds, one
 member, three epochs. It takes about a quarter of an hour.
@@ -43,7 +44,12 @@ from scoreboard_methods import TARGETS, Job, Method, alone, methods, without_lab
 
 import xflux
 
-PROTOTYPE = "prototype"
+KNOWN = {
+    "prototype": ("ctlstm", "CT-LSTM, first prototype"),
+    "lightgbm-known": ("lightgbm", "LightGBM of scores_daily.csv"),
+}
+"""Rows of which ``scores_daily.csv`` holds the RMSE of each tower: its columns, and a title."""
+
 EVERY, SHORT_FOLDS = 3, (0, 1)
 DIMS = ("site", "time")
 
@@ -77,6 +83,7 @@ def run(
                 given={"ct-lstm": args.models} if args.models else {},
                 workers=args.workers,
                 quick=args.short,
+                epochs=args.epochs,
             )
             keep(method.predict(job), path)
         fluxes = read(path).mean("realization")
@@ -169,13 +176,13 @@ def mask_of(members: Mapping[str, xr.Dataset], observed: xr.Dataset) -> xr.Datas
     return observed.where(there)
 
 
-def prototype(data: Path, about: pd.DataFrame, sites: np.ndarray) -> pd.DataFrame:
-    """The first prototype as a frame of scores: only RMSE is known."""
+def known_scores(data: Path, columns: str, about: pd.DataFrame, sites: np.ndarray) -> pd.DataFrame:
+    """A row of ``scores_daily.csv`` as a frame of scores: only RMSE is known."""
     found = pd.read_csv(data / "scores_daily.csv").set_index("site")
     found = found.loc[found.index.intersection(sites)]
     frame = about.loc[found.index].assign(n=found.days)
     for target in TARGETS:
-        frame[f"rmse_{target}"] = found[f"ctlstm_{target}"]
+        frame[f"rmse_{target}"] = found[f"{columns}_{target}"]
         frame[f"r2_{target}"] = frame[f"bias_{target}"] = np.nan
     return frame
 
@@ -202,9 +209,11 @@ def print_all(ds: xr.Dataset, folds: pd.DataFrame, args: argparse.Namespace) -> 
     for name in frames:
         if table[name].average_of or table[name].one_member:
             titles[name] = table[name].title
-    if args.time_step == "daily" and PROTOTYPE in args.methods and not args.short:
-        frames[PROTOTYPE] = prototype(args.data, about, next(iter(frames.values())).index.values)
-        titles[PROTOTYPE] = "CT-LSTM, the first prototype"
+    if args.time_step == "daily" and not args.short:
+        sites = next(iter(frames.values())).index.values
+        for name in [name for name in KNOWN if name in args.methods]:
+            frames[name] = known_scores(args.data, KNOWN[name][0], about, sites)
+            titles[name] = KNOWN[name][1]
     reference = "ct-lstm" if "ct-lstm" in frames else next(iter(frames))
     relative_to = args.relative_to if args.relative_to in frames else reference
     count = len(next(iter(frames.values())))
@@ -251,13 +260,14 @@ def compare(path: Path, frames: Mapping[str, pd.DataFrame], titles: Mapping[str,
 def arguments() -> argparse.Namespace:
     """What was typed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = [*methods("daily"), PROTOTYPE]
+    names = [*methods("daily"), *KNOWN]
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--time-step", choices=("daily", "monthly"), default="daily")
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="METHOD")
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, help="of the methods of xflux, in place of theirs")
     parser.add_argument("--workers", type=int, default=1, help="processes that train members")
     parser.add_argument("--models", type=Path, help="folder of foldK.safetensors of CT-LSTM")
     parser.add_argument("--print", action="store_true", dest="only_print")

@@ -35,7 +35,8 @@ class Job:
     """One fold of one method.
 
     ``test`` has no labels. ``models`` is where models of all methods are kept, ``given`` where
-    those of some methods were trained before, by method; ``quick`` is the smallest setting.
+    those of some methods were trained before, by method; ``quick`` is the smallest setting, and
+    ``epochs`` takes the place of those of a method of xflux.
     """
 
     train: xr.Dataset
@@ -47,6 +48,7 @@ class Job:
     given: Mapping[str, Path]
     workers: int
     quick: bool
+    epochs: int | None = None
 
     def path(self, model: str, suffix: str = "") -> Path:
         """Where the model of this fold is, or will be."""
@@ -90,7 +92,7 @@ def trained(
     Raises
     ------
     ValueError
-        It has learned from a tower that it is to predict, or has another number of members.
+        It has learned from a tower that it is to predict, or has other members or epochs.
     """
     path = job.path(name)
     with alone(job.models / f"{name}-{job.seed}-{job.members}-{job.fold}"):
@@ -110,8 +112,12 @@ def trained(
     seen = set(model.card["towers"]) & set(job.test.site.values.tolist())
     if seen:
         raise ValueError(f"{path} has learned from {sorted(seen)}, which are in fold {job.fold}")
-    if model.settings.members != job.members:
-        raise ValueError(f"{path} has {model.settings.members} members: --members that, or another")
+    found, wanted = (model.settings.members, model.settings.epochs), (job.members, epochs)
+    if found != wanted:
+        raise ValueError(
+            f"{path} has {found[0]} members of {found[1]} epochs, not {wanted[0]} of {wanted[1]}: "
+            f"--members {found[0]} --epochs {found[1]}, or another --output or --models"
+        )
     return model
 
 
@@ -133,7 +139,7 @@ def network(
             job,
             name,
             method=method or name,
-            epochs=min(epochs, 3) if job.quick else epochs,
+            epochs=min(epochs, 3) if job.quick else job.epochs or epochs,
             settings={**(settings or {}), **few},
         )
         changed = model if change is None else change(model)
@@ -156,16 +162,25 @@ def lstm_alone(model: FluxModel) -> FluxModel:
     return dataclasses.replace(model, members=ensemble.pack(weights))
 
 
-def lightgbm(job: Job) -> xr.Dataset:
-    """Boosted trees on drivers and their past; each member has a seed of its own."""
-    from baselines import as_dataset, unlabelled
-    from lightgbm_lags import predict_each
+def lightgbm(*more: str) -> Callable[[Job], xr.Dataset]:
+    """Boosted trees on drivers and their past; each member has a seed of its own.
 
-    from xflux.training.towers import read_towers
+    ``more`` names characteristics beside land cover and latitude.
+    """
+    names = ("igbp", "lat", *more)
 
-    seen = read_towers(job.train, resolve(job.train))
-    seeds = range(100 * job.seed, 100 * job.seed + job.members)
-    return as_dataset(predict_each(seen, unlabelled(job.test), seeds=seeds), job.test)
+    def predict(job: Job) -> xr.Dataset:
+        from baselines import as_dataset, unlabelled
+        from lightgbm_lags import predict_each
+
+        from xflux.training.towers import read_towers
+
+        seen = read_towers(job.train, resolve(job.train), characteristics=names)
+        seeds = range(100 * job.seed, 100 * job.seed + job.members)
+        fluxes = predict_each(seen, unlabelled(job.test, names), seeds=seeds)
+        return as_dataset(fluxes, job.test)
+
+    return predict
 
 
 def ridge(job: Job) -> xr.Dataset:
@@ -210,7 +225,7 @@ def methods(time_step: str) -> dict[str, Method]:
         "metaflux": Method("MetaFlux as published", network("metaflux", 100)),
         "metaflux-mended": Method(
             "MetaFlux mended",
-            network("metaflux-mended", 1000, method="metaflux", settings=mended),
+            network("metaflux-mended", 100, method="metaflux", settings=mended),
         ),
         "tam-rl-history": Method(
             "TAM-RL driver history", network("tam-rl", epochs, support="drivers")
@@ -221,9 +236,15 @@ def methods(time_step: str) -> dict[str, Method]:
             network("ct-lstm", epochs, change=lstm_alone, times=2.0),
         ),
         "carbonfluxbench": Method("CarbonFluxBench CT-LSTM", carbonfluxbench),
-        "lightgbm": Method("LightGBM, lags", lightgbm),
+        "lightgbm": Method("LightGBM, lags", lightgbm()),
+        "lightgbm-place": Method("LightGBM, place, climate", lightgbm("lon", "climate")),
         "ct-lstm+lightgbm": Method(
             "CT-LSTM + LightGBM", average_of=("ct-lstm", "lightgbm"), one_member=True
+        ),
+        "ct-lstm+place": Method(
+            "CT-LSTM + LightGBM, place",
+            average_of=("ct-lstm", "lightgbm-place"),
+            one_member=True,
         ),
         "ridge": Method("ridge, lags", ridge, one_member=True),
         "climatology": Method("climatology", climatology, one_member=True),
