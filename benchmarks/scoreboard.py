@@ -24,7 +24,7 @@ Two rows are known by the RMSE of their towers alone, from ``scores_daily.csv``:
 of the CT-LSTM, and LightGBM that sees longitude and climate as well.
 
 ``--short`` is a test of this program and not of the methods: a third of the towers, two folds, one
-member, three epochs. It takes about a quarter of an hour.
+member, three epochs. It takes some minutes on a free core.
 """
 
 from __future__ import annotations
