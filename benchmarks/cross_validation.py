@@ -61,6 +61,12 @@ def load(data: Path, time_step: str) -> tuple[xr.Dataset, pd.DataFrame]:
     return ds, pd.DataFrame({"cluster": groups, "fold": fold}, index=ds.site.values)
 
 
+def scored_labels(ds: xr.Dataset) -> xr.Dataset:
+    """GPP, Reco and NEE on the steps that are scored: of good quality, in the years of MODIS."""
+    observed = observations(ds, resolve(ds)).where(ds.LAI.notnull())
+    return observed.where(observed.GPP.notnull() & observed.Reco.notnull())
+
+
 def predict_folds(
     ds: xr.Dataset, fold: np.ndarray, keep: Path, epochs: int, settings: dict
 ) -> xr.Dataset:
@@ -188,8 +194,7 @@ def main() -> None:
     )
     settings = {"members": args.members, "seed": args.seed, "hidden": args.hidden}
     predicted = predict_folds(ds, folds.fold.values, run, epochs, settings)
-    observed = observations(ds, resolve(ds)).where(ds.LAI.notnull())
-    observed = observed.where(observed.GPP.notnull() & observed.Reco.notnull())
+    observed = scored_labels(ds)
     if args.time_step == "daily":
         reference = pd.read_csv(args.data / "scores_daily.csv").set_index("site")
         names = ["lightgbm", "ctlstm"]

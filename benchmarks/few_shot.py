@@ -37,13 +37,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cross_validation import load
+from cross_validation import load, scored_labels
 
 import xflux
 from xflux.cf.schema import resolve
 from xflux.cf.targets import CARBON, mixing
 from xflux.model import FluxModel
-from xflux.skill.evaluation import observations
 from xflux.training.finetuning import head_spread, scale_spread
 from xflux.training.headwise import Change, Heads, tune_heads
 from xflux.training.labels import (
@@ -103,8 +102,7 @@ class Draw:
 def towers_of(data: Path, folder: Path) -> Iterator[Tower]:
     """Every tower of the folds that have a model, one after the other."""
     ds, folds = load(data, "daily")
-    observed = observations(ds, resolve(ds)).where(ds.LAI.notnull())
-    observed = observed.where(observed.GPP.notnull() & observed.Reco.notnull())
+    observed = scored_labels(ds)
     years = ds.time.dt.year.values
     for k in sorted(set(folds.fold.tolist())):
         path = folder / f"fold{k}.safetensors"

@@ -2,10 +2,12 @@
 
 One row a labelled step. Trees see the same drivers and characteristics as the networks: the
 drivers of the step and of three steps before, their means over several spans, the season,
-|latitude| and the land cover as a category.
+|latitude| and the land cover as a category; and other characteristics where they are given.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import lightgbm
 import numpy as np
@@ -15,6 +17,7 @@ from xflux.training.towers import Towers
 
 MEANS = {"daily": (7, 30, 90), "monthly": (3, 6, 12)}
 LAGS = (1, 2, 3)
+CLASSES = ("igbp", "climate")
 SETTINGS = {
     "learning_rate": 0.05,
     "num_leaves": 31,
@@ -46,27 +49,41 @@ def table(towers: Towers) -> pd.DataFrame:
     columns["season sin"] = np.sin(phase).ravel()
     columns["season cos"] = np.cos(phase).ravel()
     columns["|latitude|"] = np.repeat(np.abs(towers.latitude), steps)
-    columns["igbp"] = pd.Categorical(np.repeat(towers.characteristics["igbp"].astype(str), steps))
+    for name, values in towers.characteristics.items():
+        if name != "lat":
+            columns[name] = np.repeat(values.astype(str if name in CLASSES else float), steps)
     return pd.DataFrame(columns)
 
 
 def predict(train: Towers, test: Towers, *, seeds: int = 3) -> np.ndarray:
     """GPP, Reco and NEE = Reco - GPP at the test towers, shape (N, T, 3); mean over seeds."""
+    return predict_each(train, test, seeds=range(seeds)).mean(axis=0)
+
+
+def tables(train: Towers, test: Towers) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Features of both, with the same categories."""
     seen, unseen = table(train), table(test)
-    classes = sorted({*seen.igbp.unique(), *unseen.igbp.unique()})
-    for frame in (seen, unseen):
-        frame["igbp"] = pd.Categorical(frame.igbp.astype(str), categories=classes)
+    for name in [name for name in CLASSES if name in seen]:
+        classes = sorted({*seen[name].unique(), *unseen[name].unique()})
+        for frame in (seen, unseen):
+            frame[name] = pd.Categorical(frame[name], categories=classes)
+    return seen, unseen
+
+
+def predict_each(train: Towers, test: Towers, *, seeds: Sequence[int]) -> np.ndarray:
+    """The fluxes at the test towers by each seed, shape (seeds, N, T, 3)."""
+    seen, unseen = tables(train, test)
     fluxes = []
     for k, target in enumerate(("GPP", "Reco")):
         labels = train.targets[..., k].ravel()
         chosen = np.isfinite(labels) & np.isfinite(train.drivers["TA"].ravel())
         predictions = []
-        for seed in range(seeds):
+        for seed in seeds:
             model = lightgbm.LGBMRegressor(
                 n_estimators=ROUNDS[train.time_step][target], random_state=seed, **SETTINGS
             )
             model.fit(seen[chosen], labels[chosen])
             predictions.append(model.predict(unseen))
-        fluxes.append(np.mean(predictions, axis=0).reshape(test.targets.shape[:2]))
+        fluxes.append(np.stack(predictions).reshape(-1, *test.targets.shape[:2]))
     gpp, reco = fluxes
     return np.stack([gpp, reco, reco - gpp], axis=-1).astype(np.float32)

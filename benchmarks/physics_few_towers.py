@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from cross_validation import TARGETS, scored_labels
 
 import xflux
 from xflux.cf.schema import resolve
@@ -33,11 +34,9 @@ from xflux.prediction import ensemble
 from xflux.skill import metrics
 from xflux.skill.clusters import clusters
 from xflux.skill.comparison import paired
-from xflux.skill.evaluation import observations
 from xflux.training.fitting import fit_towers
 from xflux.training.towers import Towers, read_towers
 
-TARGETS = ["GPP", "Reco", "NEE"]
 STRUCTURE = {
     "light": False,
     "warmth": False,
@@ -166,8 +165,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=xflux.XfluxWarning)
 
     ds = xr.open_dataset(args.data / "fluxnet2015_daily.nc").load()
-    observed = observations(ds, resolve(ds)).where(ds.LAI.notnull())
-    observed = observed.where(observed.GPP.notnull() & observed.Reco.notnull())
+    observed = scored_labels(ds)
     towers = read_towers(ds, resolve(ds))
     groups = clusters(towers.latitude, towers.longitude)
     print(f"RMSE, mean over draws and towers, g m-2 d-1\n{'':28}" + "".join(
