@@ -96,6 +96,7 @@ LAYERS = (
     ("prediction.writing",),
     ("prediction.scheduling",),
     ("prediction.to_zarr",),
+    ("soundness",),
     ("model",),
     ("pretrained", "training.fitting", "training.finetuning"),
     ("skill.evaluation",),

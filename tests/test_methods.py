@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
 
 import xflux
-from xflux.errors import ModelError
+from xflux.errors import ModelError, WriteError
 from xflux.model import FluxModel
-from xflux.prediction import engines, ensemble
+from xflux.prediction import engines, ensemble, writing
 from xflux.training import members
 from xflux.training.settings import METHODS, Settings
 
@@ -155,6 +156,33 @@ def test_a_support_reaches_a_store(
     )
     np.testing.assert_allclose(written.GPP, expected.GPP, rtol=0, atol=2e-6)
     assert float(abs(written.GPP - later.flux.predict(model)).max().GPP) > 1e-5
+
+
+def test_a_store_with_another_support_is_refused(
+    towers: xr.Dataset, models: dict[str, FluxModel], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    few, later = towers.isel(time=slice(0, 90)), towers.isel(time=slice(200, None)).chunk(site=2)
+    other = few.assign(GPP=(few.GPP * 2).assign_attrs(few.GPP.attrs))
+    model, predict, done = models["tam-rl"], writing.predict_block, []
+
+    def stops(*args: Any, **options: Any) -> Any:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(options)
+        return predict(*args, **options)
+
+    monkeypatch.setattr(writing, "predict_block", stops)
+    store = tmp_path / "fluxes.zarr"
+    with dask.config.set(scheduler="synchronous"):
+        with pytest.raises(KeyboardInterrupt):
+            later.flux.predict_to_zarr(store, model, support=few, progress=False)
+        monkeypatch.undo()
+        with pytest.raises(WriteError, match="with other values of drivers"):
+            later.flux.predict_to_zarr(store, model, support=other, progress=False)
+        written = later.flux.predict_to_zarr(store, model, support=few, progress=False)
+    expected = later.flux.predict(model, support=few)
+    np.testing.assert_allclose(written.GPP, expected.GPP, rtol=0, atol=2e-6)
 
 
 # --- engines ----------------------------------------------------------------------------------
