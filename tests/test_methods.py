@@ -178,7 +178,7 @@ def test_a_store_with_another_support_is_refused(
         with pytest.raises(KeyboardInterrupt):
             later.flux.predict_to_zarr(store, model, support=few, progress=False)
         monkeypatch.undo()
-        with pytest.raises(WriteError, match="with other values of drivers"):
+        with pytest.raises(WriteError, match="with other support"):
             later.flux.predict_to_zarr(store, model, support=other, progress=False)
         written = later.flux.predict_to_zarr(store, model, support=few, progress=False)
     expected = later.flux.predict(model, support=few)
