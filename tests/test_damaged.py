@@ -87,6 +87,15 @@ def test_rows_that_name_no_tower(blank: str, tmp_path: Path) -> None:
         xflux.open_towers(path)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("lat", "95"), ("lon", "-200"), ("elevation", "1e5")]
+)
+def test_places_that_are_nowhere(column: str, value: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "XX-One.csv", f"time,TA,{column}\n2005-01-01,1.5,{value}\n")
+    with pytest.raises(SchemaError, match=f"{column} of XX-One is .*; expected "):
+        xflux.open_towers(path)
+
+
 def test_blanks_around_dates(tmp_path: Path) -> None:
     path = write(tmp_path, "XX-One.csv", "time, TA\n 2005-01-01 , 1.5\n 2005-01-02 , 2.5\n")
     ds = xflux.open_towers(path)

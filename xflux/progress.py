@@ -35,6 +35,8 @@ class Bar:
 class StepBar:
     """One progress bar over all blocks of a run, in entities times time steps.
 
+    The rate is that of the whole run so far: sea is fast and land is slow, and each slab has both.
+
     Parameters
     ----------
     total, done : int
@@ -47,8 +49,9 @@ class StepBar:
     def __init__(self, total: int, done: int, unit: str, progress: bool | None) -> None:
         hidden = None if progress is None else not progress
         self._bar = tqdm(
-            total=total, initial=done, unit=f" {unit}", unit_scale=True, disable=hidden
-        )
+            total=total, initial=done, unit=f" {unit}", unit_scale=True, disable=hidden,
+            smoothing=0,
+        )  # fmt: skip
 
     def step(self, count: int) -> None:
         """So many further."""

@@ -15,12 +15,13 @@ from xflux.cf.variables import IGBP_CLASSES
 from xflux.errors import DataError
 from xflux.readers.cells import read_header, read_table
 from xflux.readers.recognise import Found
+from xflux.readers.records import check_place
 
 _NUMBERS = {
-    "LOCATION_LAT": ("lat", -90.0, 90.0),
-    "LOCATION_LONG": ("lon", -180.0, 360.0),
-    "LOCATION_ELEV": ("elevation", -500.0, 9000.0),
-    "UTC_OFFSET": ("utc_offset", -12.0, 14.0),
+    "LOCATION_LAT": "lat",
+    "LOCATION_LONG": "lon",
+    "LOCATION_ELEV": "elevation",
+    "UTC_OFFSET": "utc_offset",
 }
 _TEXTS = {"IGBP": "igbp", "CLIMATE_KOEPPEN": "climate"}
 _DATES = {
@@ -91,11 +92,9 @@ def _fact(variable: str, text: str, site: str) -> tuple[str, float | str | None]
         return "igbp", text.upper() if text.upper() in IGBP_CLASSES else None
     if variable == "CLIMATE_KOEPPEN":
         return "climate", _CLIMATES.get(text[:1].upper())
-    name, low, high = _NUMBERS[variable]
+    name = _NUMBERS[variable]
     try:
         value = float(text.replace(",", ".") if text.count(",") == 1 else text)
     except ValueError as error:
         raise DataError(f"{variable} of {site} is {text[:40]!r}; expected a number") from error
-    if not low <= value <= high:
-        raise DataError(f"{variable} of {site} is {value:g}; expected {low:g} to {high:g}")
-    return name, value
+    return name, check_place(name, value, f"{variable} of {site}")

@@ -25,7 +25,7 @@ from xflux.errors import DataError
 from xflux.readers.cells import without_fills
 from xflux.readers.halfhours import per_day
 from xflux.readers.recognise import Found
-from xflux.readers.records import Choices, Record, in_order
+from xflux.readers.records import Choices, Record, check_place, in_order
 from xflux.readers.stamps import check_order
 
 _WEATHER = {
@@ -195,7 +195,7 @@ def _info(ds: xr.Dataset, time: pd.DatetimeIndex) -> dict[str, Any]:
         if name in ds.variables:
             value = float(np.ravel(ds[name].values)[0])
             if np.isfinite(value) and value > -9990.0:
-                info[key] = value
+                info[key] = check_place(key, value, name)
     if "IGBP_veg_short" in ds.variables:
         held = np.ravel(ds["IGBP_veg_short"].values)[0]
         text = (held.decode("ascii", "replace") if isinstance(held, bytes) else str(held)).strip()

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from xflux.errors import DataError
+
 Array = npt.NDArray[np.float64]
 
 DRIVERS = ("TA", "TA_MIN", "TA_MAX", "SW_IN", "VPD", "P", "LAI", "EVI")
@@ -26,8 +28,30 @@ QUALITY = ("NEE_QC", *(f"{name}_QC" for name in FILLED))
 
 SUB_DAILY = "sub-daily"
 
+PLACES = {
+    "lat": (-90.0, 90.0),
+    "lon": (-180.0, 360.0),
+    "elevation": (-500.0, 9000.0),
+    "utc_offset": (-12.0, 14.0),
+}
+"""Numbers that describe a tower, and between which they lie."""
+
 ORDER = ("FLUXNET", "FLUXNET SUBSET", "MetaFlux", "table", "PLUMBER2", "half-hours", "reanalysis")
 """Products, the first preferred where several hold the same tower."""
+
+
+def check_place(key: str, value: float, called: str) -> float:
+    """The number, if it can be one.
+
+    Raises
+    ------
+    DataError
+        It lies out of the range of `PLACES`.
+    """
+    low, high = PLACES[key]
+    if not low <= value <= high:
+        raise DataError(f"{called} is {value:g}; expected {low:g} to {high:g}")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from xflux.errors import DataError
 from xflux.readers.cells import Header, numbers, read_header, read_table
 from xflux.readers.halfhours import median_gap, per_day
 from xflux.readers.recognise import Found
-from xflux.readers.records import DRIVERS, FLUXES, QUALITY, Choices, Record, in_order
+from xflux.readers.records import DRIVERS, FLUXES, QUALITY, Choices, Record, check_place, in_order
 from xflux.readers.stamps import STEPS, check_order, digits, parse_stamps
 
 _TIMES = ("time", "date", "datetime", "timestamp", "timestamp_start", "date_time", "day", "month")
@@ -205,7 +205,9 @@ def _info(rows: pd.DataFrame, static: dict[str, str], site: str) -> dict[str, An
         if not len(held):
             continue
         if key in _PLACES:
-            info[key] = float(numbers(rows[[column]].dropna(), column)[0])
+            value = float(numbers(rows[[column]].dropna(), column)[0])
+            if np.isfinite(value):
+                info[key] = check_place(key, value, f"{column} of {site}")
         elif key != "igbp" or str(held[0]).strip().upper() in IGBP_CLASSES:
             text = str(held[0]).strip()
             info[key] = text.upper() if key == "igbp" else text
