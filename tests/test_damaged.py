@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import damage_outcome
@@ -121,6 +122,18 @@ def test_wide_encodings_with_a_mark(encoding: str, tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes((mark + text()).encode(encoding))
     expected = fullset("DD")["TA_F"].to_numpy(np.float32)[:30]
     np.testing.assert_array_equal(xflux.open_towers(tmp_path / NAME).TA[0], expected)
+
+
+def test_a_member_that_python_cannot_unpack(tmp_path: Path) -> None:
+    path = tmp_path / "towers.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(NAME, text())
+    packed = bytearray(path.read_bytes())
+    for mark, at in ((b"PK\x01\x02", 10), (b"PK\x03\x04", 8)):
+        packed[packed.index(mark) + at] = 97
+    path.write_bytes(packed)
+    with pytest.raises(SchemaError, match="cannot be unpacked .* give the folder"):
+        xflux.open_towers(path)
 
 
 def test_a_member_that_is_an_archive_is_no_table(tmp_path: Path) -> None:

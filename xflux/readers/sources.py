@@ -6,12 +6,12 @@ archive, or that unpacks to far more than its packed size warrants, is refused.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -47,14 +47,28 @@ class Source:
         """How messages name it."""
         return f"{self.path.name}: {self.member}" if self.member else self.path.name
 
-    @contextmanager
+    @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Open it for reading, as bytes."""
+        """Open it for reading, as bytes.
+
+        Raises
+        ------
+        DataError
+            The member is packed in a way that Python does not know.
+        """
         if self.member is None:
             with self.path.open("rb") as handle:
                 yield handle
             return
-        with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as handle:
+        with contextlib.ExitStack() as stack:
+            try:
+                archive = stack.enter_context(zipfile.ZipFile(self.path))
+                handle = stack.enter_context(archive.open(self.member))
+            except NotImplementedError as error:
+                raise DataError(
+                    f"cannot be unpacked ({error}): the archive is damaged, or unpack it yourself "
+                    "and give the folder"
+                ) from error
             yield handle
 
     def start(self, size: int = 65_536) -> bytes:
