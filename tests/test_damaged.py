@@ -132,7 +132,7 @@ def test_a_member_that_python_cannot_unpack(tmp_path: Path) -> None:
     for mark, at in ((b"PK\x01\x02", 10), (b"PK\x03\x04", 8)):
         packed[packed.index(mark) + at] = 97
     path.write_bytes(packed)
-    with pytest.raises(SchemaError, match="cannot be unpacked .* give the folder"):
+    with pytest.raises(SchemaError, match=r"cannot be unpacked .* give the folder"):
         xflux.open_towers(path)
 
 
