@@ -14,6 +14,10 @@ from xflux.accessor.predicting import Predicting
 from xflux.accessor.preparing import Preparing
 from xflux.accessor.transferring import Transferring
 
+if getattr(getattr(xr.Dataset, "flux", None), "__module__", None) == __name__:
+    # This module again, as autoreload does: nobody else has taken the name.
+    del xr.Dataset.flux  # type: ignore[attr-defined]
+
 
 @xr.register_dataset_accessor("flux")
 class FluxAccessor(Auditing, Preparing, Learning, Transferring, Predicting):

@@ -8,6 +8,7 @@ state that the task of the chunk before it ended with; blocks of space do not kn
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,11 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from xflux.errors import warn
 from xflux.features import Array
 from xflux.prediction import ensemble
 from xflux.prediction.blocks import CONTEXT, Task, predict_block
 from xflux.prediction.carried import VARIABLES, Carried, Dense, from_dense
 from xflux.prediction.context import context_block
+
+MANY = 10_000
+"""Blocks of a prediction, above which dask takes longer than the networks."""
 
 
 def lazy(
@@ -57,6 +62,13 @@ def lazy(
     layout = task.plan.layout
     begin = _cut_state(initial, layout[:-1], chunks) if initial is not None else None
     names = [array.name for array in (*arrays, *(begin or {}).values())]
+    count = math.prod(len(chunks[dim]) for dim in layout)
+    if count > MANY:
+        larger = {dim: min(60, sum(chunks[dim])) for dim in layout[:-1]}
+        warn(
+            f"{count:,} blocks: chunks are so small that dask takes longer than the networks; take "
+            f"larger ones: ds.chunk({{{layout[-1]!r}: -1, **{larger!r}}})"
+        )
     token = tokenize(task, names, chunks, keep)
     shared = delayed(task, name=f"xflux-task-{token}", traverse=False)
     if len(chunks[layout[-1]]) == 1 and begin is None and not keep:

@@ -6,12 +6,12 @@ archive, or that unpacks to far more than its packed size warrants, is refused.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import io
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -47,7 +47,7 @@ class Source:
         """How messages name it."""
         return f"{self.path.name}: {self.member}" if self.member else self.path.name
 
-    @contextlib.contextmanager
+    @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """Open it for reading, as bytes.
 
@@ -60,16 +60,16 @@ class Source:
             with self.path.open("rb") as handle:
                 yield handle
             return
-        with contextlib.ExitStack() as stack:
+        with zipfile.ZipFile(self.path) as archive:
             try:
-                archive = stack.enter_context(zipfile.ZipFile(self.path))
-                handle = stack.enter_context(archive.open(self.member))
+                member = archive.open(self.member)
             except NotImplementedError as error:
                 raise DataError(
                     f"cannot be unpacked ({error}): the archive is damaged, or unpack it yourself "
                     "and give the folder"
                 ) from error
-            yield handle
+            with member:
+                yield member
 
     def start(self, size: int = 65_536) -> bytes:
         """The first bytes of it."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from xflux.errors import DataError
+from xflux.errors import DataError, ModelError
 from xflux.features import Inputs, Mask
 from xflux.networks.building import build_network
 from xflux.physics import PhysicsMember
@@ -53,10 +53,23 @@ class Trained:
 
 
 def choose_device(device: str | None) -> torch.device:
-    """The device asked for, else a GPU where there is one, else the CPU."""
-    if device is not None:
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device asked for, else a GPU where there is one, else the CPU.
+
+    Raises
+    ------
+    ModelError
+        There is no such device here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}): leave it out, "
+            'or device="cpu"'
+        ) from error
+    return torch.device(device)
 
 
 def train_ensemble(
