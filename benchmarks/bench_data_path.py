@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import worlds
 import xarray as xr
-from memory import peak
+from measure import peak
 
 import xflux
 from xflux.prediction import ensemble

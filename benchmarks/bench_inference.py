@@ -13,13 +13,12 @@ import argparse
 import functools
 import os
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from measure import Way, fastest
 
 import xflux
 from xflux.features import Array, Assembled
@@ -31,8 +30,6 @@ from xflux.training.settings import SPANS
 DRIVERS, AVERAGED, CHARACTERISTICS, MEMBERS = 15, 8, 17, 5
 TILES = (32, 64, 128, 256)
 WINDOW, BATCH = 365, 256
-
-Way = Callable[[], object]
 
 
 def ensemble_of(hidden: int) -> Members:
@@ -110,17 +107,6 @@ def windows(network: Member, block: Assembled, days: int) -> None:
             drivers = np.stack([block.drivers[row, end - WINDOW : end] for row, end in some])
             fixed = block.characteristics[[row for row, _ in some]]
             network(torch.from_numpy(drivers), torch.from_numpy(fixed))[0][:, :, -1].mean(dim=0)
-
-
-def fastest(ways: dict[str, Way], rounds: int) -> dict[str, float]:
-    """Least process time of each way over interleaved rounds, s."""
-    least = dict.fromkeys(ways, np.inf)
-    for _ in range(rounds):
-        for name, way in ways.items():
-            start = time.process_time()
-            way()
-            least[name] = min(least[name], time.process_time() - start)
-    return least
 
 
 def xflux_ways(weights: Members, block: Assembled) -> dict[str, Way]:

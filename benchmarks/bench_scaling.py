@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import os
 import tempfile
 import time
@@ -28,30 +27,19 @@ from pathlib import Path
 import numpy as np
 import worlds
 import xarray as xr
-from memory import peak
+from measure import Way, fastest, peak
 
 import xflux
 from xflux.model import FluxModel
 from xflux.prediction import ensemble
 
 CELLS, DAYS, MEMBERS, WORKERS = (500, 1000, 2000, 4000), (183, 365, 730, 1460), (1, 2, 5), (1, 2)
-Way = Callable[[], object]
 
 
-def fastest(ways: list[Way], rounds: int, clock: Callable[[], float]) -> list[float]:
-    """Least time of each way over interleaved rounds, s."""
-    least = [np.inf] * len(ways)
-    for _, (number, way) in itertools.product(range(rounds), enumerate(ways)):
-        start = clock()
-        way()
-        least[number] = min(least[number], clock() - start)
-    return least
-
-
-def table(name: str, sizes: tuple[int, ...], ways: list[Way], rounds: int) -> None:
+def table(name: str, sizes: tuple[int, ...], way: Callable[[int], Way], rounds: int) -> None:
     """Print how the time of a unit changes with the size."""
-    least = fastest(ways, rounds, time.process_time)
-    units = [seconds / size for seconds, size in zip(least, sizes, strict=True)]
+    least = fastest({str(size): way(size) for size in sizes}, rounds)
+    units = [least[str(size)] / size for size in sizes]
     cells = "".join(
         f"{size:>8,} {unit / units[0]:5.2f}" for size, unit in zip(sizes, units, strict=True)
     )
@@ -85,9 +73,9 @@ def grow(rounds: int) -> None:
         return lambda: year.flux.predict(few)
 
     print("process time of a unit, relative to the first of its row: size and ratio")
-    table("cells, 365 days, 5 members", CELLS, [cells(n) for n in CELLS], rounds)
-    table("days, 100 cells, 5 members", DAYS, [days(n) for n in DAYS], rounds)
-    table("members, 100 cells, 365 days", MEMBERS, [members(n) for n in MEMBERS], rounds)
+    table("cells, 365 days, 5 members", CELLS, cells, rounds)
+    table("days, 100 cells, 5 members", DAYS, days, rounds)
+    table("members, 100 cells, 365 days", MEMBERS, members, rounds)
 
 
 def side_by_side(folder: Path, rounds: int) -> None:
@@ -109,7 +97,8 @@ def side_by_side(folder: Path, rounds: int) -> None:
 
         return way
 
-    least = fastest([threads(n) for n in WORKERS], rounds, time.perf_counter)
+    ways = {str(count): threads(count) for count in WORKERS}
+    least = list(fastest(ways, rounds, time.perf_counter).values())
     print(f"\n{os.cpu_count()} cores; wall time of one worker over that of {WORKERS[-1]}")
     print(f"  threads                          {least[0] / least[-1]:.2f}")
     walls = []
@@ -119,7 +108,7 @@ def side_by_side(folder: Path, rounds: int) -> None:
             LocalCluster(n_workers=count, threads_per_worker=1, **where) as cluster,
             Client(cluster),
         ):
-            walls += fastest([write], rounds, time.perf_counter)
+            walls.append(fastest({"": write}, rounds, time.perf_counter)[""])
     print(f"  processes of a cluster           {walls[0] / walls[-1]:.2f}")
 
 

@@ -4,8 +4,8 @@ All ways take turns in each round, the fastest turn of each counts. Steps and lo
 in process time on one thread, in two processes: one as the user's own, and one as those in which
 xflux trains members side by side (see `xflux.training.processes.environment`).
 
-    pip install --target /tmp/peers neuralhydrology==1.13.0   # optional, and only for this
-    PYTHONPATH=/tmp/peers python benchmarks/bench_training.py
+    pip install neuralhydrology==1.13.0   # optional, and only for this
+    python benchmarks/bench_training.py
 
 The peer's own CudaLSTM, loss and optimiser do its step, in the order of its
 ``BaseTrainer._train_epoch`` (Kratzert et al. 2022, doi:10.21105/joss.04050).
@@ -246,8 +246,7 @@ def steps(places: dict[str, Measured], rounds: int) -> None:
     """Print seconds of an update, and how much longer the peer takes as its users run it."""
     names = ("peer", "ct-lstm", "member") if importlib.util.find_spec(PEER) else NO_PEER
     if "peer" not in names:
-        print(f"{PEER} is not here: pip install --target /tmp/peers {PEER}==1.13.0")
-        print("  and run again with PYTHONPATH=/tmp/peers")
+        print(f"{PEER} is not here: pip install {PEER}==1.13.0, and run again")
     for size in SIZES:
         print("\none update: {} steps, {} windows, {} hidden units".format(*size))
         turns = list(itertools.product(names, places))

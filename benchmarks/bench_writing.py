@@ -23,7 +23,7 @@ import cloudpickle
 import dask.array as da
 import numpy as np
 import xarray as xr
-from memory import peak
+from measure import peak
 
 import xflux
 from xflux.prediction import scheduling

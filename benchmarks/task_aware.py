@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
+from cross_validation import scored_labels
 
 import xflux
 from xflux.cf.schema import resolve
 from xflux.skill import metrics
 from xflux.skill.clusters import clusters
 from xflux.skill.comparison import paired
-from xflux.skill.evaluation import observations
 from xflux.skill.splits import folds as make_folds
 from xflux.training.fitting import fit_towers
 from xflux.training.settings import EPOCHS
@@ -137,8 +137,7 @@ def main() -> None:
     groups = clusters(ds.lat.values, ds.lon.values)
     weights = (ds.NEE_QC >= 0.5).sum("time").values
     fold = make_folds(groups, n=5, seed=args.draw_of_folds, strata=ds.igbp.values, weights=weights)
-    observed = observations(ds, resolve(ds)).where(ds.LAI.notnull())
-    observed = observed.where(observed.GPP.notnull() & observed.Reco.notnull())
+    observed = scored_labels(ds)
     args.output.mkdir(parents=True, exist_ok=True)
     whole: dict[str, list[pd.DataFrame]] = {"ct-lstm": [], "none": [], "drivers": []}
     few: dict[str, list[pd.DataFrame]] = {name: [] for name in ("none", "drivers", *BUDGETS)}

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xflux.networks.ct_lstm import CTLSTM, MeansNetwork, RunningMeans, State, Steps, pick
+from xflux.networks.ct_lstm import Member, State, Steps, pick
 
 PRIOR_WINDOWS = 1.0
 """Windows of which nothing is known that the mean over windows begins with."""
@@ -105,7 +105,7 @@ class WindowEncoder(nn.Module):
         return (self.code(windows) * counted).sum(dim=1) / (counted.sum(dim=1) + PRIOR_WINDOWS)
 
 
-class ModulatedMember(nn.Module):
+class ModulatedMember(Member):
     """One member of TAM-RL: the networks of a `Member`, with heads that z changes.
 
     Parameters
@@ -117,8 +117,6 @@ class ModulatedMember(nn.Module):
         C and R.
     dropout : float
     """
-
-    spread: Tensor
 
     def __init__(
         self,
@@ -132,15 +130,10 @@ class ModulatedMember(nn.Module):
         features: int,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.averaged, self.hidden, self.features = averaged, hidden, features
-        means = averaged * len(spans)
-        self.recurrent = CTLSTM(drivers, characteristics, hidden, outputs=2, dropout=dropout)
-        self.running = RunningMeans(spans)
-        self.direct = MeansNetwork(
-            drivers, means, characteristics, 2 * hidden, outputs=2, dropout=dropout
-        )
-        self.encoder = WindowEncoder(drivers + means + characteristics, hidden, code)
+        super().__init__(drivers, averaged, characteristics, hidden, spans=spans, dropout=dropout)
+        self.features = features
+        seen = drivers + averaged * len(spans) + characteristics
+        self.encoder = WindowEncoder(seen, hidden, code)
         self.film_recurrent = nn.Linear(code, 2 * hidden, bias=False)
         self.film_direct = nn.Linear(code, 4 * hidden, bias=False)
         self.features_recurrent = nn.Linear(hidden, 2 * features, bias=False)
@@ -149,16 +142,6 @@ class ModulatedMember(nn.Module):
         for layer in (self.film_recurrent, self.film_direct, self.features_recurrent):
             nn.init.zeros_(layer.weight)
         self.register_buffer("spread", torch.ones(3))
-
-    def start(self, count: int) -> State:
-        """The state before a series begins, for ``count`` entities."""
-        zeros = self.spread.new_zeros
-        return State(
-            zeros(1, count, self.hidden),
-            zeros(1, count, self.hidden),
-            zeros(count, len(self.running.spans), self.averaged),
-            zeros(len(self.running.spans)),
-        )
 
     def forward(
         self,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from xflux.cf.variables import IGBP_CLASSES
 from xflux.errors import DataError
-from xflux.readers.cells import read_header, read_table
+from xflux.readers.cells import check_named, read_header, read_table
 from xflux.readers.recognise import Found
 from xflux.readers.records import check_place
 
@@ -55,9 +55,7 @@ def read_badm(found: Found) -> dict[str, dict[str, Any]]:
         if not found.site:
             raise DataError("no column SITE_ID, and no tower in the file's name")
         table["SITE_ID"] = found.site
-    unnamed = table["SITE_ID"].isna() | (table["SITE_ID"].astype(str).str.strip(" \t\0") == "")
-    if unnamed.any():
-        raise DataError(f"row {int(unnamed.to_numpy().argmax()) + 1} names no tower in SITE_ID")
+    check_named(table, "SITE_ID")
     if "GROUP_ID" not in table:
         table["GROUP_ID"] = range(len(table))
     known = {*_NUMBERS, *_TEXTS, *_DATES}

@@ -268,6 +268,19 @@ def all_numbers(
     return {name: block[rows[column]] for name, column in columns.items()}
 
 
+def check_named(table: pd.DataFrame, column: str) -> None:
+    """Every row must name its tower.
+
+    Raises
+    ------
+    DataError
+        A row does not; it is told which, counted from 1.
+    """
+    unnamed = table[column].isna() | (table[column].astype(str).str.strip(" \t\0") == "")
+    if unnamed.any():
+        raise DataError(f"row {int(unnamed.to_numpy().argmax()) + 1} names no tower in {column}")
+
+
 def without_fills(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Numbers with fills (-9999 and its kin) and those without end missing."""
     kept = ((values > -9990.0) | (values < -10000.0)) & (np.abs(values) < _LARGEST)

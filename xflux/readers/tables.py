@@ -16,7 +16,7 @@ import pandas as pd
 from xflux.cf.units import conversion
 from xflux.cf.variables import BY_NAME, IGBP_CLASSES
 from xflux.errors import DataError
-from xflux.readers.cells import Header, numbers, read_header, read_table
+from xflux.readers.cells import Header, check_named, numbers, read_header, read_table
 from xflux.readers.halfhours import median_gap, per_day
 from xflux.readers.recognise import Found
 from xflux.readers.records import DRIVERS, FLUXES, QUALITY, Choices, Record, check_place, in_order
@@ -66,12 +66,7 @@ def read_plain(found: Found, choices: Choices) -> list[Record]:
     if site_column is None and not found.site:
         raise DataError("no column site, and no tower in the file's name; add a column site")
     if site_column:
-        unnamed = table[site_column].isna() | (
-            table[site_column].astype(str).str.strip(" \t\0") == ""
-        )
-        if unnamed.any():
-            row = int(unnamed.to_numpy().argmax()) + 1
-            raise DataError(f"row {row} names no tower in {site_column}")
+        check_named(table, site_column)
     groups = (
         [(str(s).strip(), g) for s, g in table.groupby(site_column, sort=False)]
         if site_column
