@@ -70,6 +70,11 @@ class Found(NamedTuple):
     severity: str = ""
 
 
+def ends(steps: Whole) -> tuple[int, int]:
+    """The first and the last of some steps in order."""
+    return int(steps[0]), int(steps[-1])
+
+
 @dataclass(kw_only=True)
 class Block:
     """Some entities over all time.
@@ -144,7 +149,7 @@ class Block:
     def bounds(self, mask: Mask) -> tuple[int, int]:
         """First and last step of a mask over steps, shape (T,); the whole axis if it is empty."""
         steps = np.flatnonzero(mask)
-        return (int(steps[0]), int(steps[-1])) if steps.size else (0, mask.size - 1)
+        return ends(steps) if steps.size else (0, mask.size - 1)
 
     def there(self, row: int, names: Sequence[str]) -> tuple[int, int]:
         """First and last step at which one of these variables has a value."""

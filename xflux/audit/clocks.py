@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xflux.audit import robust, sun
-from xflux.audit.blocks import Array, Block, Found, good
+from xflux.audit.blocks import Array, Block, Found, ends, good
 
 KNOWN, UNKNOWN = 0.6, 1.75
 """Hours by which radiation may be off solar noon: where ``utc_offset`` is known, half a step and
@@ -196,8 +196,7 @@ def _night(block: Block, height: Array) -> Iterator[Found]:
             "radiation at night",
             row,
             ("SW_IN",),
-            int(steps[0]),
-            int(steps[-1]),
+            *ends(steps),
             f"more than {NIGHT_LIGHT:.0f} W m-2 at {steps.size} steps of night "
             f"({100 * share[row]:.0f} %), up to {float(values[row, steps].max()):.0f}",
         )
@@ -223,8 +222,7 @@ def _noon_light(block: Block, lat: np.ndarray, noon: Array, summer: np.ndarray) 
             "too much radiation",
             row,
             ("SW_IN",),
-            int(steps[0]),
-            int(steps[-1]),
+            *ends(steps),
             f"{steps.size} steps above what reaches the top of the air, the worst "
             f"{values[row, worst]:.0f} W m-2 where there are {limit[row, worst]:.0f}",
         )
@@ -244,8 +242,7 @@ def _night_uptake(block: Block, height: Array) -> Iterator[Found]:
             "uptake in the dark",
             row,
             ("GPP",),
-            int(steps[0]),
-            int(steps[-1]),
+            *ends(steps),
             f"mean GPP {level[row]:.3g} g m-2 d-1 at {steps.size} steps of night",
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xflux.audit import robust
-from xflux.audit.blocks import Block, Found, good
+from xflux.audit.blocks import Block, Found, ends, good
 from xflux.cf.variables import TARGETS
 
 FULL_YEAR = 0.25
@@ -76,7 +76,7 @@ def _labels(block: Block) -> Iterator[Found]:
             first, last = block.there(row, tuple(block.values))
             yield Found("no labels", row, names, first, last, "no label of good quality")
             continue
-        first, last = int(steps[0]), int(steps[-1])
+        first, last = ends(steps)
         held = block.time.year[first : last + 1]
         low = [
             f"{year} ({100 * share:.0f} %)"

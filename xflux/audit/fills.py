@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xflux.audit import robust
-from xflux.audit.blocks import WARM, Block, Found, Mask
+from xflux.audit.blocks import WARM, Block, Found, Mask, ends
 from xflux.cf.variables import BY_NAME
 
 LEAVES = ("LAI", "EVI", "NDVI", "FAPAR")
@@ -66,8 +66,7 @@ def fill_values(block: Block) -> Iterator[Found]:
                 "fill value",
                 entity,
                 (name,),
-                int(steps[0]),
-                int(steps[-1]),
+                *ends(steps),
                 f"the fill value{plural} {shown} at {steps.size} steps",
                 whole=f'ds["{called}"] = ds["{called}"].where(~ds["{called}"].isin([{listed}]))',
             )
@@ -81,8 +80,7 @@ def _infinite(block: Block, name: str, called: str, mask: Mask) -> Iterator[Foun
             "infinite values",
             entity,
             (name,),
-            int(steps[0]),
-            int(steps[-1]),
+            *ends(steps),
             f"infinite at {steps.size} steps",
             whole=f'ds["{called}"] = ds["{called}"].where(abs(ds["{called}"]) < 1e30)',
         )
@@ -120,8 +118,7 @@ def zeros(block: Block) -> Iterator[Found]:
                 "zeros for missing",
                 row,
                 (name,),
-                int(steps[0]),
-                int(steps[-1]),
+                *ends(steps),
                 f"exactly 0 at {steps.size} steps where it is usually "
                 f"{float(np.nanmedian(normal[steps])):.3g} {BY_NAME[name].units}"
                 + (": the partitioning gives all of NEE to GPP there" if partition else ""),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xflux.audit import robust
-from xflux.audit.blocks import Array, Block, Found, Mask, good
+from xflux.audit.blocks import Array, Block, Found, Mask, ends, good
 
 LEAST = {"sub-daily": 240, "daily": 30, "monthly": 6}
 """Steps with all three fluxes that a verdict needs."""
@@ -242,7 +242,7 @@ def _fit(three: Three, row: int, steps: np.ndarray) -> Fit:
 def _open(block: Block, row: int, three: Three, steps: np.ndarray, level: float) -> Found:
     """The finding: how far, since when, and the flux that would close the balance."""
     fit = _fit(three, row, steps)
-    first, last = int(steps[0]), int(steps[-1])
+    first, last = ends(steps)
     words = (
         f"NEE is {fit.gap:.3g} g m-2 d-1 away from Reco - GPP in the median "
         f"({100 * fit.gap / level:.1f} % of Reco + GPP), since {block.time.stamp(first)}"
@@ -290,8 +290,7 @@ def uptake_without_light(block: Block) -> Iterator[Found]:
                 kind,
                 row,
                 ("GPP",),
-                int(steps[0]),
-                int(steps[-1]),
+                *ends(steps),
                 f"median GPP {middle[row]:.3g} g m-2 d-1 at {steps.size} steps {words}",
             )
             block.values["GPP"][row, steps] = np.nan

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xflux.audit import robust, sun
-from xflux.audit.blocks import Array, Block, Found, Whole
+from xflux.audit.blocks import Array, Block, Found, Whole, ends
 
 ABOVE, SLACK = 1.0, 15.0
 """Daily radiation above this share of that above the air, and so many W m-2 more, cannot be; the
@@ -47,8 +47,7 @@ def too_bright(block: Block) -> Iterator[Found]:
             "too much radiation",
             row,
             ("SW_IN",),
-            int(steps[0]),
-            int(steps[-1]),
+            *ends(steps),
             f"{steps.size} steps above what reaches the top of the air, the worst "
             f"{block.values['SW_IN'][row, worst]:.0f} W m-2 where there are "
             f"{block.top[row, worst]:.0f}",

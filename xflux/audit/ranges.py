@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xflux.audit import robust
-from xflux.audit.blocks import Block, Found
+from xflux.audit.blocks import Block, Found, ends
 from xflux.cf.variables import BY_NAME
 
 SHORT_STEPS = {"SW_IN": (-25.0, 1600.0), "P": (-0.5, 15000.0), "NEE": (-120.0, 120.0)}
@@ -46,8 +46,7 @@ def out_of_range(block: Block) -> Iterator[Found]:
                 "out of range",
                 entity,
                 (name,),
-                int(steps[0]),
-                int(steps[-1]),
+                *ends(steps),
                 f"{steps.size} values outside {low:g} to {high:g} {row.units}, the worst "
                 f"{worst:.5g}{guess}",
                 line=words.partition(": ")[2] if many and ": " in words else "",
@@ -69,8 +68,7 @@ def negative_rain(block: Block) -> Iterator[Found]:
             "negative precipitation",
             entity,
             ("P",),
-            int(steps[0]),
-            int(steps[-1]),
+            *ends(steps),
             f"{steps.size} values below 0, down to {float(values[entity, steps].min()):.3g} mm d-1",
             whole=f'ds["{called}"] = ds["{called}"].where(ds["{called}"] >= 0)',
         )

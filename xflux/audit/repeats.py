@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xflux.audit import robust
-from xflux.audit.blocks import Array, Block, Found, Mask, good
+from xflux.audit.blocks import Array, Block, Found, Mask, ends, good
 from xflux.audit.fills import LEAVES
 
 CHANCE = 1e-5
@@ -144,8 +144,7 @@ def _still_leaves(block: Block, name: str) -> Iterator[Found]:
                 "stuck",
                 row,
                 (name,),
-                int(steps[0]),
-                int(steps[-1]),
+                *ends(steps),
                 f"{float(values[row, first]):.4g} in {last - first + 2} months",
             )
             block.values[name][row, inside] = np.nan

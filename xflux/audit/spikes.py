@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xflux.audit import robust
-from xflux.audit.blocks import Array, Block, Found
+from xflux.audit.blocks import Array, Block, Found, ends
 from xflux.audit.repeats import measured
 from xflux.cf.variables import BY_NAME
 
@@ -73,8 +73,7 @@ def spikes(block: Block) -> Iterator[Found]:
                 "spike",
                 row,
                 (name,),
-                int(steps[0]),
-                int(steps[-1]),
+                *ends(steps),
                 f"{steps.size} value{'s' if steps.size > 1 else ''}, the worst "
                 f"{values[row, worst]:.4g} {unit} on {block.time.stamp(int(worst))}, "
                 f"{abs(off[row, worst]):.3g} {unit} away from "

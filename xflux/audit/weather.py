@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xflux.audit import robust
-from xflux.audit.blocks import Block, Found
+from xflux.audit.blocks import Block, Found, ends
 from xflux.cf.derived import saturation_pressure
 
 ORDER_SLACK = 0.1
@@ -80,8 +80,7 @@ def _above(block: Block, lower: str, upper: str) -> Iterator[Found]:
             "extremes out of order",
             row,
             (lower, upper),
-            int(steps[0]),
-            int(steps[-1]),
+            *ends(steps),
             f"{lower} is above {upper} at {steps.size} steps, by up to "
             f"{float(over[row, steps].max()):.3g} K",
         )
@@ -111,8 +110,7 @@ def drier_than_dry(block: Block) -> Iterator[Found]:
             "VPD above saturation",
             row,
             ("VPD",),
-            int(steps[0]),
-            int(steps[-1]),
+            *ends(steps),
             f"{steps.size} steps, the worst {block.values['VPD'][row, worst]:.3g} hPa where "
             f"saturation allows {most[row, worst]:.3g}",
         )
