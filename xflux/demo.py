@@ -158,7 +158,7 @@ def draw_world(fluxes: xr.Dataset, path: Path, title: str) -> Path:
     for ax in axes.flat[len(present) :]:
         ax.set_visible(False)
     fig.suptitle(title, x=0.01, ha="left", fontsize="large")
-    fig.savefig(path, dpi=110)
+    fig.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(fig)
     return path
 
@@ -172,7 +172,7 @@ def draw_towers(predicted: xr.Dataset, observed: xr.Dataset, path: Path) -> Path
     for ax, name in zip(axes, TARGETS, strict=True):
         plotting.scatter(predicted, kept, target=name, ax=ax)
     fig.suptitle("Towers that the model has never seen", x=0.01, ha="left", fontsize="large")
-    fig.savefig(path, dpi=110)
+    fig.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(fig)
     return path
 
