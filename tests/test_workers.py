@@ -204,7 +204,7 @@ SCRIPT = """
 import xflux
 towers = xflux.datasets.load("simulated-towers", sites=12, years=2, time_step="monthly", seed=2)
 model = towers.flux.train(
-    members=2, hidden=4, epochs=60, progress=False, device="cpu", workers=2,
+    members=2, hidden=4, epochs=240, progress=False, device="cpu", workers=2,
     checkpoint="kept.safetensors",
 )
 model.save("model.safetensors")
@@ -256,7 +256,7 @@ def test_who_is_stopped_takes_its_processes_along(
     last = script()
     last.communicate()
     assert last.returncode == 0
-    unbroken = trained(monthly, epochs=60)
+    unbroken = trained(monthly, epochs=240)
     assert xflux.load_model(tmp_path / "model.safetensors").members.data == unbroken.members.data
     assert not kept.exists()
 
