@@ -201,10 +201,12 @@ def test_any_error_can_be_sent() -> None:
 
 
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it in the background
 import xflux
 towers = xflux.datasets.load("simulated-towers", sites=12, years=2, time_step="monthly", seed=2)
 model = towers.flux.train(
-    members=2, hidden=4, epochs=240, progress=False, device="cpu", workers=2,
+    members=2, hidden=4, epochs=60, progress=False, device="cpu", workers=2,
     checkpoint="kept.safetensors",
 )
 model.save("model.safetensors")
@@ -256,7 +258,7 @@ def test_who_is_stopped_takes_its_processes_along(
     last = script()
     last.communicate()
     assert last.returncode == 0
-    unbroken = trained(monthly, epochs=240)
+    unbroken = trained(monthly, epochs=60)
     assert xflux.load_model(tmp_path / "model.safetensors").members.data == unbroken.members.data
     assert not kept.exists()
 
