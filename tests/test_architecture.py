@@ -29,7 +29,7 @@ LAYERS = (
         "training",
         "prediction",
     ),  # a line of words each
-    ("cf.units",),
+    ("cf.units", "whole"),
     ("cf.variable",),
     ("cf.derived",),
     ("training.knowledge",),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import pickle
 import tarfile
-import threading
 import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -225,11 +225,9 @@ def test_what_cannot_be_written_leaves_nothing(
 @pytest.mark.parametrize("count", [row(78, "saved_by_many_at_once", 8)])
 def test_saved_by_many_at_once(daily_model: FluxModel, count: int, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    threads = [threading.Thread(target=daily_model.save, args=(path,)) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(count) as threads:
+        saved = list(threads.map(lambda _: daily_model.save(path), range(20 * count)))
+    assert saved == [path] * len(saved)
     assert xflux.load_model(path).sha256 == daily_model.sha256
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 

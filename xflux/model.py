@@ -26,6 +26,7 @@ from xflux.features import Characteristic, Inputs
 from xflux.prediction import ensemble, inference
 from xflux.prediction.ensemble import Members
 from xflux.training.settings import NAMES, Settings
+from xflux.whole import write_whole
 
 FORMAT_VERSION = 1
 """Of the model file. A newer major version is refused, with the line to type."""
@@ -135,12 +136,7 @@ class FluxModel:
         path = Path(path)
         about = json.dumps(_to_json(self), sort_keys=True)
         content = write_file(self.members.data, about)
-        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            beside.write_bytes(content)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_whole(path, content)
         return path
 
     def __repr__(self) -> str:

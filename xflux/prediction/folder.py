@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xflux.errors import WriteError
+from xflux.whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,7 @@ class Folder:
             return
         place = Path(self.url, name)
         place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_name(f"{place.name}.{os.getpid()}-{threading.get_ident()}.partial")
-        try:
-            with open(beside, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, place)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_whole(place, data, ending=".partial", durable=True)
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""

@@ -25,6 +25,7 @@ from xflux.errors import ModelError, ModelFileError
 from xflux.features import Inputs
 from xflux.training.settings import Settings
 from xflux.training.windows import Tensors
+from xflux.whole import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +131,8 @@ class Checkpoint:
         losses = {job: kept.losses for job, kept in self._reached.items()}
         about = json.dumps({"key": self.key, "losses": losses})
         metadata = {"xflux_checkpoint": about, "sha256": _digest(about, tensors)}
-        beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(save(tensors, metadata=metadata))
-        os.replace(beside, self.path)
+        write_whole(self.path, save(tensors, metadata=metadata))
 
     def remove(self) -> None:
         """Forget a finished training, with what a kill in the middle of a write left behind."""
