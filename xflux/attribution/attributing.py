@@ -70,7 +70,7 @@ def attribute(
     steps = _steps(ds, schema, at)
     _check_size(run, len(steps), lags)
     stop = int(steps.max()) + 1 if baseline == "training" else len(ds[schema.time])
-    block, shape = _block(run, stop)
+    block, shape = network_inputs(run, stop)
     usual = baselines.baseline_series(baseline, block, model.inputs, run.task.fraction[:stop])
     asked = _asked(block, steps, model.inputs)
     members = networks(model.members)
@@ -138,7 +138,7 @@ def _check_size(run: Run, times: int, lags: int) -> None:
         )
 
 
-def _block(run: Run, stop: int) -> tuple[Assembled, tuple[int, ...]]:
+def network_inputs(run: Run, stop: int) -> tuple[Assembled, tuple[int, ...]]:
     """The network's input up to a step, and the sizes of the entity dimensions."""
     plan, time = run.task.plan, run.task.plan.layout[-1]
     drivers = [v.isel({time: slice(stop)}) for v in run.drivers]
