@@ -165,7 +165,10 @@ def table(found: xr.DataArray, true: xr.DataArray) -> None:
         for a, b in zip(each[:5].T, other[:5].T, strict=True)
         if np.abs(b).max() > 0.1
     ]
-    print(f"rank correlation over the five groups of the law, median flux of {len(ranks)}: {np.median(ranks):.2f}")
+    print(
+        "rank correlation over the five groups of the law, "
+        f"median flux of {len(ranks)}: {np.median(ranks):.2f}"
+    )
 
 
 def main() -> None:

@@ -85,6 +85,53 @@ def fluxes_on_map(fluxes: xr.Dataset) -> None:
     save(fig, "world.png")
 
 
+GROUPS = {
+    "light": (("SW_IN",), "#e8b021"),
+    "leaves": (("LAI", "EVI"), "#3f9b4b"),
+    "warmth": (("TA", "TA_MIN", "TA_MAX"), "#c8553d"),
+    "dry air": (("VPD",), "#a07cc5"),
+    "rain": (("P",), "#3e7cb1"),
+    "season": (("season",), "#9aa3a8"),
+}
+"""Drivers that say much the same, and their colour."""
+
+
+def what_made_it(tower: xr.Dataset, model: xflux.FluxModel) -> None:
+    """Contributions to GPP through a year, and to one day by days back, against the usual year."""
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(13, 3.9), layout="constrained", width_ratios=(3, 2)
+    )
+    year = tower.time.dt.year.values[-1]
+    why = tower.flux.attribute(model, at=str(year), baseline="climatology", lags=60)
+    days = why.contribution.rolling(time=7, center=True).mean()
+    above = below = xr.zeros_like(why.GPP)
+    for name, (drivers, colour) in GROUPS.items():
+        part = days.sum("lag", skipna=False).sel(driver=list(drivers)).sum("driver", skipna=False)
+        for bottom, values in ((above, part.clip(min=0)), (below, part.clip(max=0))):
+            left.fill_between(why.time, bottom, bottom + values, color=colour, linewidth=0)
+        above, below = above + part.clip(min=0), below + part.clip(max=0)
+        left.fill_between([], [], [], color=colour, label=name)
+    anomaly = (why.GPP - why.GPP_at_baseline).rolling(time=7, center=True).mean()
+    left.plot(why.time, anomaly, color="#222222", linewidth=1.3, label="GPP - usual GPP")
+    left.set_title(f"What made {year} different, 7-day means", loc="left", fontweight="bold")
+    left.set_ylabel("g m$^{-2}$ d$^{-1}$ of carbon")
+    left.legend(frameon=False, ncols=4, fontsize=8.5, loc="upper left")
+    left.set_ylim(top=1.35 * left.get_ylim()[1])
+    day = why.isel(time=int(abs(why.GPP - why.GPP_at_baseline).argmax()))
+    for name, (drivers, colour) in GROUPS.items():
+        if name != "season":
+            part = day.contribution.sel(driver=list(drivers)).sum("driver")
+            right.plot(part.lag, part.cumsum("lag"), color=colour, linewidth=2, label=name)
+    right.set_title(
+        f"{str(day.time.values)[:10]}: sums up to so many days back", loc="left", fontweight="bold"
+    )
+    right.set(xlabel="days back", xlim=(0, 59))
+    for ax in (left, right):
+        ax.axhline(0, color="#888888", linewidth=0.8)
+        ax.spines[["top", "right"]].set_visible(False)
+    save(fig, "attribution.png")
+
+
 def save(fig: plt.Figure, name: str) -> None:
     """Write a figure of less than 300 kB."""
     FOLDER.mkdir(exist_ok=True)
@@ -104,6 +151,7 @@ def main() -> None:
     from_towers_to_map(train, world, fluxes)
     fluxes_on_map(fluxes)
     towers_kept_out(test.flux.predict(model), test)
+    what_made_it(test.isel(site=different_land_cover(test)[:1]).squeeze("site"), model)
 
 
 if __name__ == "__main__":

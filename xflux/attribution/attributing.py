@@ -29,8 +29,8 @@ from xflux.model import FluxModel
 from xflux.prediction import blocks, ensemble
 from xflux.prediction.run import Run, prepare
 
-LIMIT = 2**26
-"""Numbers of the network's input, or of the result, that are in memory: 256 MiB."""
+LIMIT = 2**25
+"""Numbers of the network's input, or of the result, that are in memory."""
 
 LAGS = {"daily": 90, "monthly": 12}
 """Steps back that are told one by one where nothing else is asked for."""

@@ -91,6 +91,11 @@ def blocks_permuted(values: Array, length: int, rng: np.random.Generator) -> Arr
 
     A block with a gap stays where it is, and so does what is left at the end of the series.
 
+    Raises
+    ------
+    DataError
+        There are no two blocks to change places.
+
     Examples
     --------
     >>> moved = blocks_permuted(np.arange(8.0).reshape(2, 4), 2, np.random.default_rng(0))
@@ -102,6 +107,11 @@ def blocks_permuted(values: Array, length: int, rng: np.random.Generator) -> Arr
     moved = values.copy()
     cut = moved[:, : pieces * length].reshape(count * pieces, length)
     whole = np.flatnonzero(np.isfinite(cut).all(axis=1))
+    if len(whole) < 2:
+        raise DataError(
+            f"a driver has {len(whole)} blocks of {length} steps without a gap, two at least can "
+            "change places: give a longer Dataset, or a shorter block=..."
+        )
     cut[whole] = cut[rng.permutation(whole)]
     moved[:, : pieces * length] = cut.reshape(count, pieces * length)
     return moved
