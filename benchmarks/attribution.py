@@ -157,6 +157,14 @@ def table(found: xr.DataArray, true: xr.DataArray) -> None:
             "older, model": older[0],
             "older, law": older[1],
         }
+    a, b = (v.sum(("group", "lag")).values.ravel() for v in (found, true))
+    rows["all"] = {
+        "model": np.abs(a).mean(),
+        "law": np.abs(b).mean(),
+        "rank corr.": pd.Series(a).corr(pd.Series(b), method="spearman"),
+        "signs": (np.sign(a) == np.sign(b))[np.abs(b) > 0.1].mean(),
+        "n": (np.abs(b) > 0.1).sum(),
+    }
     print(pd.DataFrame(rows).T.round(2).to_string())
     each = found.sum("lag").values.reshape(len(GROUPS), -1)
     other = true.sum("lag").values.reshape(len(GROUPS), -1)
@@ -175,7 +183,7 @@ def main() -> None:
     """Train, explain, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, value in {
-        "sites": 80, "years": 4, "members": 3, "hidden": 48, "epochs": 20, "tests": 24, "lags": 60
+        "sites": 60, "years": 3, "members": 2, "hidden": 48, "epochs": 30, "tests": 24, "lags": 60
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value)
     given = parser.parse_args()

@@ -96,8 +96,9 @@ GROUPS = {
 """Drivers that say much the same, and their colour."""
 
 
-def what_made_it(tower: xr.Dataset, model: xflux.FluxModel) -> None:
-    """Contributions to GPP through a year, and to one day by days back, against the usual year."""
+def what_made_it(tower: xr.Dataset) -> None:
+    """Contributions to GPP through a year against the usual one, and their size by days back."""
+    model = xflux.load_model("daily")
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(13, 3.9), layout="constrained", width_ratios=(3, 2)
     )
@@ -117,15 +118,16 @@ def what_made_it(tower: xr.Dataset, model: xflux.FluxModel) -> None:
     left.set_ylabel("g m$^{-2}$ d$^{-1}$ of carbon")
     left.legend(frameon=False, ncols=4, fontsize=8.5, loc="upper left")
     left.set_ylim(top=1.35 * left.get_ylim()[1])
-    day = why.isel(time=int(abs(why.GPP - why.GPP_at_baseline).argmax()))
+    bins = {"same day": (0, 0), "1 to 7": (1, 7), "8 to 30": (8, 30), "31 to 59": (31, 59)}
+    base = xr.zeros_like(why.lag[: len(bins)], dtype=float).values
     for name, (drivers, colour) in GROUPS.items():
-        if name != "season":
-            part = day.contribution.sel(driver=list(drivers)).sum("driver")
-            right.plot(part.lag, part.cumsum("lag"), color=colour, linewidth=2, label=name)
-    right.set_title(
-        f"{str(day.time.values)[:10]}: sums up to so many days back", loc="left", fontweight="bold"
-    )
-    right.set(xlabel="days back", xlim=(0, 59))
+        part = why.contribution.sel(driver=list(drivers)).sum("driver", skipna=False)
+        sums = [part.sel(lag=slice(*ends)).sum("lag", skipna=False) for ends in bins.values()]
+        size = [float(abs(values).mean()) for values in sums]
+        right.bar(list(bins), size, bottom=base, color=colour, width=0.7)
+        base = base + size
+    right.set_title("How far back, mean size over the year", loc="left", fontweight="bold")
+    right.set_xlabel("days back")
     for ax in (left, right):
         ax.axhline(0, color="#888888", linewidth=0.8)
         ax.spines[["top", "right"]].set_visible(False)
@@ -151,7 +153,7 @@ def main() -> None:
     from_towers_to_map(train, world, fluxes)
     fluxes_on_map(fluxes)
     towers_kept_out(test.flux.predict(model), test)
-    what_made_it(test.isel(site=different_land_cover(test)[:1]).squeeze("site"), model)
+    what_made_it(test.isel(site=different_land_cover(test)[:1]).squeeze("site"))
 
 
 if __name__ == "__main__":
