@@ -120,7 +120,7 @@ def what_made_it(tower: xr.Dataset) -> None:
     left.set_ylim(top=1.35 * left.get_ylim()[1])
     bins = {"same day": (0, 0), "1 to 7": (1, 7), "8 to 30": (8, 30), "31 to 59": (31, 59)}
     base = xr.zeros_like(why.lag[: len(bins)], dtype=float).values
-    for name, (drivers, colour) in GROUPS.items():
+    for drivers, colour in GROUPS.values():
         part = why.contribution.sel(driver=list(drivers)).sum("driver", skipna=False)
         sums = [part.sel(lag=slice(*ends)).sum("lag", skipna=False) for ends in bins.values()]
         size = [float(abs(values).mean()) for values in sums]
