@@ -100,6 +100,7 @@ LAYERS = (
     ("model",),
     ("pretrained", "training.fitting", "training.finetuning"),
     ("skill.evaluation",),
+    ("attribution",),
     ("audit",),
     ("accessor",),
     ("styles",),

@@ -82,7 +82,11 @@ def evaluate(
     """
     predicted = prediction if isinstance(prediction, xr.Dataset) else prediction.predict(ds, schema)
     names = _other_targets(predicted)
-    observed = _other_labels(ds, predicted, names) if names else observations(ds, schema, qc=qc)
+    observed = (
+        other_labels(ds, {name: predicted[name].attrs.get("units") for name in names})
+        if names
+        else observations(ds, schema, qc=qc)
+    )
     scales = ("all", "seasonal", "anomaly", "between") if by_scale else None
     time = str(schema.time_dim)
     return metrics.scores(predicted, observed, time=time, targets=names or None, scales=scales)
@@ -96,11 +100,16 @@ def _other_targets(predicted: xr.Dataset) -> list[str]:
     return [name for name in names if name.removesuffix("_std") not in {*names} - {name}]
 
 
-def _other_labels(ds: xr.Dataset, predicted: xr.Dataset, names: list[str]) -> xr.Dataset:
-    """Labels of new targets, which must be there in the units of the prediction."""
-    problems = [f"no labels of {name} to score against" for name in names if name not in ds]
-    for name in (n for n in names if n in ds):
-        found, expected = (part[name].attrs.get("units") for part in (ds, predicted))
+def other_labels(ds: xr.Dataset, units: Mapping[str, str | None]) -> xr.Dataset:
+    """Labels of new targets, which must be there in the units of the prediction.
+
+    Raises
+    ------
+    SchemaError
+    """
+    problems = [f"no labels of {name} to score against" for name in units if name not in ds]
+    for name, expected in units.items():
+        found = ds[name].attrs.get("units") if name in ds else expected
         if found != expected:
             problems.append(
                 f"{name!r} is in {found!r}, its prediction in {expected!r}: convert it, or "
@@ -108,7 +117,7 @@ def _other_labels(ds: xr.Dataset, predicted: xr.Dataset, names: list[str]) -> xr
             )
     if problems:
         raise SchemaError(problems, where="the Dataset for scoring")
-    return ds[names]
+    return ds[list(units)]
 
 
 def groups_of(
