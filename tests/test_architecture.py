@@ -29,7 +29,7 @@ LAYERS = (
         "training",
         "prediction",
     ),  # a line of words each
-    ("cf.units", "whole"),
+    ("cf.units", "progress", "whole"),
     ("cf.variable",),
     ("cf.derived",),
     ("training.knowledge",),
@@ -77,7 +77,6 @@ LAYERS = (
     ("training.checkpoint", "training.recipe"),
     ("training.informed", "training.meta", "training.task_aware"),
     ("training.methods",),
-    ("progress",),
     ("training.supervised",),
     ("training.gradual", "training.newtargets"),
     ("training.jobs",),
@@ -105,6 +104,7 @@ LAYERS = (
     ("styles",),
     ("plotting",),
     ("demo",),
+    ("commands",),
     ("__init__", "__main__"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

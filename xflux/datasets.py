@@ -246,7 +246,8 @@ def _store(registry: dict[str, str]) -> pooch.Pooch:
 def _fetch(store: pooch.Pooch, files: Sequence[str], progress: bool | None) -> None:
     """Download the files that are not in the cache, or damaged there, several at a time."""
     import pooch
-    from tqdm.auto import tqdm
+
+    from xflux.progress import files as bar_over
 
     def is_kept(file: str) -> bool:
         path = store.abspath / file
@@ -260,12 +261,7 @@ def _fetch(store: pooch.Pooch, files: Sequence[str], progress: bool | None) -> N
         raise _cache_error(store, error) from error
     if not missing:
         return
-    bar = tqdm(
-        total=len(missing),
-        desc=_MONTHLY,
-        unit="file",
-        disable=None if progress is None else not progress,
-    )
+    bar = bar_over(len(missing), _MONTHLY, progress)
     run = _Download(store, limit=min(_WORKERS, len(missing)))
     with _quiet(pooch.get_logger()), bar, ThreadPoolExecutor(_WORKERS) as pool:
         for _ in pool.map(run.fetch, missing):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 with warnings.catch_warnings():
     # A notebook without ipywidgets gets a bar of text; tqdm need not say so.
@@ -10,12 +13,16 @@ with warnings.catch_warnings():
     from tqdm.auto import tqdm
 
 
+def hidden(progress: bool | None) -> bool | None:
+    """Whether a bar is hidden; None, which is tqdm's word too, hides it where nobody watches."""
+    return None if progress is None else not progress
+
+
 class Bar:
     """One progress bar over all epochs of all members; silent where nobody watches."""
 
     def __init__(self, total: int, progress: bool | None) -> None:
-        hidden = None if progress is None else not progress
-        self._bar = tqdm(total=total, unit="epoch", disable=hidden)
+        self._bar = tqdm(total=total, unit="epoch", disable=hidden(progress))
 
     def step(self, what: str, loss: float) -> None:
         """One epoch further."""
@@ -47,10 +54,9 @@ class StepBar:
     """
 
     def __init__(self, total: int, done: int, unit: str, progress: bool | None) -> None:
-        hidden = None if progress is None else not progress
         self._bar = tqdm(
-            total=total, initial=done, unit=f" {unit}", unit_scale=True, disable=hidden,
-            smoothing=0,
+            total=total, initial=done, unit=f" {unit}", unit_scale=True,
+            disable=hidden(progress), smoothing=0,
         )  # fmt: skip
 
     def step(self, count: int) -> None:
@@ -60,3 +66,34 @@ class StepBar:
     def close(self) -> None:
         """End the bar."""
         self._bar.close()
+
+
+def files(total: int, what: str, progress: bool | None) -> Any:
+    """A bar over files, as a context; `update()` counts one. It goes when all are read."""
+    return tqdm(total=total, desc=what, unit="file", disable=hidden(progress), leave=False)
+
+
+@contextlib.contextmanager
+def watch_tasks(what: str, progress: bool | None) -> Iterator[None]:
+    """Show a bar over the tasks of whatever dask computes on this machine meanwhile.
+
+    Parameters
+    ----------
+    what : str
+        Said before the bar.
+    progress : bool, optional
+        Only on a terminal by default.
+    """
+    from dask.callbacks import Callback
+
+    with tqdm(desc=what, unit="task", disable=hidden(progress), leave=False) as bar:
+
+        def start(dsk: Any, state: dict[str, Any]) -> None:
+            bar.total = (bar.total or 0) + sum(len(state[k]) for k in ("ready", "waiting"))
+            bar.refresh()
+
+        def done(key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
+            bar.update()
+
+        with Callback(start_state=start, posttask=done):
+            yield

@@ -274,7 +274,7 @@ class _Run:
         self, function: Callable[[_Item], _Result], items: Sequence[_Item], what: str
     ) -> list[_Result | None]:
         """Call a function for each item, several at a time; what fails is noted."""
-        from tqdm.auto import tqdm
+        from xflux.progress import files
 
         def attempt(item: _Item) -> tuple[_Result | None, str | None]:
             try:
@@ -288,12 +288,10 @@ class _Run:
                     text = f"cannot be read ({type(error).__name__}: {text})"
                 return None, f"{where}: {text}"
 
-        hidden = not what or (None if self.progress is None else not self.progress)
+        progress = self.progress if what else False
         threads = min(self.workers or _threads(items), len(items))
         with ExitStack() as stack:
-            bar = stack.enter_context(
-                tqdm(total=len(items), desc=what, unit="file", disable=hidden, leave=False)
-            )
+            bar = stack.enter_context(files(len(items), what, progress))
             pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
             results = []
             for result, problem in pool.map(attempt, items) if pool else map(attempt, items):

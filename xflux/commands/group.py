@@ -1,0 +1,83 @@
+"""What every command shares: errors as one message, warnings as notes, exit codes."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+from xflux.errors import XfluxError, XfluxWarning
+
+PROGRAM = "python -m xflux"
+
+
+class Failed(click.ClickException):
+    """A command that ends with a message."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message, as it is."""
+        click.echo(self.message, file=file or sys.stderr)
+
+
+class Stopped(Failed):
+    """A command that Ctrl-C has ended."""
+
+    exit_code = 130
+
+
+class Commands(click.Group):
+    """Commands that say what went wrong in one message, without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the work, as help lists them."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            with readable_warnings():
+                return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # of a reader that has gone, as head; click ends quietly
+        except (XfluxError, ImportError, OSError) as error:
+            raise Failed(f"xflux: {error}") from error
+        except KeyboardInterrupt as stop:
+            raise Stopped("\nxflux: stopped") from stop
+
+
+@contextmanager
+def readable_warnings() -> Iterator[None]:
+    """Show each warning of xflux once, as a note without file and line."""
+    shown: set[str] = set()
+    usual = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any
+    ) -> None:
+        if not issubclass(category, XfluxWarning):
+            usual(message, category, filename, lineno, *more)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            click.echo(f"note: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", XfluxWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def examples(*lines: str) -> str:
+    r"""The end of a help page; each line as it is typed.
+
+    Examples
+    --------
+    >>> print(examples("python -m xflux models"))
+    \b
+    examples:
+      python -m xflux models
+    """
+    return "\n  ".join(("\b\nexamples:", *lines))
