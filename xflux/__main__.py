@@ -21,13 +21,15 @@ from xflux.commands.train import train
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
-        "python -m xflux demo                              simulated towers, some minutes",
-        "python -m xflux demo --data fluxnet2015-monthly   real towers, downloaded once (17 MB)",
-        "python -m xflux check FLX_*.zip                   look for faults in tower files",
-        "python -m xflux train FLX_*.zip -o carbon.safetensors",
-        "python -m xflux evaluate towers.nc --model carbon.safetensors",
-        "python -m xflux predict drivers.zarr -o fluxes.zarr --model carbon.safetensors",
-        "python -m xflux predict --help                    options and more examples",
+        [
+            "python -m xflux demo                              simulated towers, some minutes",
+            "python -m xflux demo --data fluxnet2015-monthly   real towers, fetched once (17 MB)",
+            "python -m xflux check FLX_*.zip                   look for faults in tower files",
+            "python -m xflux train FLX_*.zip -o carbon.safetensors",
+            "python -m xflux evaluate towers.nc --model carbon.safetensors",
+            "python -m xflux predict drivers.zarr -o fluxes.zarr --model carbon.safetensors",
+            "python -m xflux predict --help                    options and more examples",
+        ]
     ),
 )
 @click.version_option(__version__, prog_name="xflux", message="%(prog)s %(version)s")

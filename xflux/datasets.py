@@ -247,7 +247,7 @@ def _fetch(store: pooch.Pooch, files: Sequence[str], progress: bool | None) -> N
     """Download the files that are not in the cache, or damaged there, several at a time."""
     import pooch
 
-    from xflux.progress import files as bar_over
+    from xflux.progress import over_files
 
     def is_kept(file: str) -> bool:
         path = store.abspath / file
@@ -261,7 +261,7 @@ def _fetch(store: pooch.Pooch, files: Sequence[str], progress: bool | None) -> N
         raise _cache_error(store, error) from error
     if not missing:
         return
-    bar = bar_over(len(missing), _MONTHLY, progress)
+    bar = over_files(len(missing), _MONTHLY, progress, stays=True)
     run = _Download(store, limit=min(_WORKERS, len(missing)))
     with _quiet(pooch.get_logger()), bar, ThreadPoolExecutor(_WORKERS) as pool:
         for _ in pool.map(run.fetch, missing):

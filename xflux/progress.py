@@ -68,9 +68,9 @@ class StepBar:
         self._bar.close()
 
 
-def files(total: int, what: str, progress: bool | None) -> Any:
-    """A bar over files, as a context; `update()` counts one. It goes when all are read."""
-    return tqdm(total=total, desc=what, unit="file", disable=hidden(progress), leave=False)
+def over_files(total: int, what: str, progress: bool | None, *, stays: bool = False) -> Any:
+    """A bar over files, as a context; `update()` counts one. Most bars go when all are read."""
+    return tqdm(total=total, desc=what, unit="file", disable=hidden(progress), leave=stays)
 
 
 @contextlib.contextmanager

@@ -12,9 +12,11 @@ from xflux.commands.group import Failed, examples
 
 @click.command(
     epilog=examples(
-        "python -m xflux check FLX_*.zip",
-        "python -m xflux check drivers.zarr --sample 500",
-        "python -m xflux check towers.nc --ignore 'few labels' -o findings.csv --strict",
+        [
+            "python -m xflux check FLX_*.zip",
+            "python -m xflux check drivers.zarr --sample 500",
+            "python -m xflux check towers.nc --ignore 'few labels' -o findings.csv --strict",
+        ]
     ),
     short_help="Look for faults in towers or drivers.",
 )

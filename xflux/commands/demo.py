@@ -10,9 +10,11 @@ from xflux.commands.group import examples
 
 @click.command(
     epilog=examples(
-        "python -m xflux demo                              simulated towers, some minutes",
-        "python -m xflux demo --data fluxnet2015-monthly   real towers, downloaded once (17 MB)",
-        "python -m xflux demo --members 2 --output maps    a smaller ensemble, into maps",
+        [
+            "python -m xflux demo                              simulated towers, some minutes",
+            "python -m xflux demo --data fluxnet2015-monthly   real towers, fetched once (17 MB)",
+            "python -m xflux demo --members 2 --output maps    a smaller ensemble, into maps",
+        ]
     ),
     short_help="Train, score, predict a world, write netCDF and maps.",
 )

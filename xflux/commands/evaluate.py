@@ -18,9 +18,11 @@ _COLUMNS = ("rmse", "r2", "nse", "bias", "mae")
 
 @click.command(
     epilog=examples(
-        "python -m xflux evaluate FLX_*.zip --model carbon.safetensors",
-        "python -m xflux evaluate towers.nc --by-scale -o scores.nc",
-        "python -m xflux evaluate towers.nc --prediction fluxes.nc",
+        [
+            "python -m xflux evaluate FLX_*.zip --model carbon.safetensors",
+            "python -m xflux evaluate towers.nc --by-scale -o scores.nc",
+            "python -m xflux evaluate towers.nc --prediction fluxes.nc",
+        ]
     ),
     short_help="Score a model or a prediction against towers.",
 )

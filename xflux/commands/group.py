@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -70,14 +70,12 @@ def readable_warnings() -> Iterator[None]:
         yield
 
 
-def examples(*lines: str) -> str:
+def examples(lines: Sequence[str]) -> str:
     r"""The end of a help page; each line as it is typed.
 
     Examples
     --------
-    >>> print(examples("python -m xflux models"))
-    \b
-    examples:
-      python -m xflux models
+    >>> examples(["python -m xflux models"])
+    '\x08\nexamples:\n  python -m xflux models'
     """
     return "\n  ".join(("\b\nexamples:", *lines))

@@ -9,7 +9,7 @@ from xflux.pretrained import bundled_models, load_model
 
 
 @click.command(
-    epilog=examples("python -m xflux models", "python -m xflux models --names"),
+    epilog=examples(["python -m xflux models", "python -m xflux models --names"]),
     short_help="Show the ensembles that come with xflux.",
 )
 @click.option("--names", is_flag=True, help="Names alone.")

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=examples(
-        "python -m xflux predict drivers.nc -o fluxes.nc",
-        "python -m xflux predict drivers.zarr -o fluxes.zarr --model carbon.safetensors",
-        "python -m xflux predict 2024-*.nc -o fluxes.nc --characteristics land.nc --members",
-        "python -m xflux predict march.zarr -o march-fluxes.zarr --final-state march-state.zarr",
+        [
+            "python -m xflux predict drivers.nc -o fluxes.nc",
+            "python -m xflux predict drivers.zarr -o fluxes.zarr --model carbon.safetensors",
+            "python -m xflux predict 2024-*.nc -o fluxes.nc --characteristics land.nc --members",
+            "python -m xflux predict march.zarr -o march-out.zarr --final-state march-state.zarr",
+        ]
     ),
     short_help="Predict fluxes from drivers.",
 )

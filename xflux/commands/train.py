@@ -12,9 +12,11 @@ from xflux.commands.group import examples
 
 @click.command(
     epilog=examples(
-        "python -m xflux train FLX_*.zip -o carbon.safetensors",
-        "python -m xflux train towers.nc -o carbon.safetensors --members 5 --checkpoint run.ckpt",
-        "python -m xflux train simulated-towers -o try.safetensors --members 2 --epochs 3",
+        [
+            "python -m xflux train FLX_*.zip -o carbon.safetensors",
+            "python -m xflux train towers.nc -o carbon.safetensors --checkpoint run.ckpt",
+            "python -m xflux train simulated-towers -o try.safetensors --members 2 --epochs 3",
+        ]
     ),
     short_help="Train an ensemble on towers.",
 )

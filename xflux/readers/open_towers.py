@@ -274,7 +274,7 @@ class _Run:
         self, function: Callable[[_Item], _Result], items: Sequence[_Item], what: str
     ) -> list[_Result | None]:
         """Call a function for each item, several at a time; what fails is noted."""
-        from xflux.progress import files
+        from xflux.progress import over_files
 
         def attempt(item: _Item) -> tuple[_Result | None, str | None]:
             try:
@@ -291,7 +291,7 @@ class _Run:
         progress = self.progress if what else False
         threads = min(self.workers or _threads(items), len(items))
         with ExitStack() as stack:
-            bar = stack.enter_context(files(len(items), what, progress))
+            bar = stack.enter_context(over_files(len(items), what, progress))
             pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
             results = []
             for result, problem in pool.map(attempt, items) if pool else map(attempt, items):
