@@ -100,6 +100,7 @@ LAYERS = (
     ("pretrained", "training.fitting", "training.finetuning"),
     ("skill.evaluation",),
     ("audit",),
+    ("budgets",),
     ("accessor",),
     ("styles",),
     ("plotting",),
