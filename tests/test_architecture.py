@@ -30,6 +30,7 @@ LAYERS = (
         "prediction",
     ),  # a line of words each
     ("cf.units", "progress", "whole"),
+    ("fetching",),
     ("cf.variable",),
     ("cf.derived",),
     ("training.knowledge",),
@@ -95,7 +96,7 @@ LAYERS = (
     ("prediction.writing",),
     ("prediction.scheduling",),
     ("prediction.to_zarr",),
-    ("soundness",),
+    ("soundness", "card", "sharing"),
     ("model",),
     ("pretrained", "training.fitting", "training.finetuning"),
     ("skill.evaluation",),

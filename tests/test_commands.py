@@ -16,7 +16,7 @@ import xflux
 from xflux.__main__ import commands
 from xflux.model import FluxModel
 
-COMMANDS = ("demo", "check", "train", "evaluate", "predict", "models")
+COMMANDS = ("demo", "check", "train", "evaluate", "predict", "models", "card")
 
 
 def run(*arguments: str | Path) -> Result:
@@ -186,6 +186,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], said: str) -> None:
         (["predict", "no.nc", "-o", "out.nc"], "no such file: no.nc"),
         (["predict", "no.nc", "-o", "no/such/out.nc"], "mkdir -p"),
         (["check", "no.csv"], "no.csv"),
+        (["card", "no.safetensors"], "no.safetensors"),
     ],
 )
 def test_files_that_are_not_there(arguments: list[str], said: str, tmp_path, monkeypatch) -> None:
@@ -206,8 +207,9 @@ def test_tower_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert "2005-01-01 to 2005-01-02" in done.output
 
 
-def test_from_a_shell_files_and_exit_codes_are_the_same(tmp_path: Path, drivers: Path) -> None:
+def test_from_a_shell_it_is_the_same(tmp_path: Path, drivers: Path, model: Path) -> None:
     command = [sys.executable, "-m", "xflux", "predict", drivers.name, "-o", "fluxes.nc"]
+    command += ["--model", model.name]
     options = {
         "cwd": tmp_path,
         "env": os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},

@@ -12,7 +12,7 @@ from xflux.commands.check import check
 from xflux.commands.demo import demo
 from xflux.commands.evaluate import evaluate
 from xflux.commands.group import PROGRAM, Commands, Failed, examples
-from xflux.commands.models import models
+from xflux.commands.models import card, models
 from xflux.commands.predict import predict
 from xflux.commands.train import train
 
@@ -41,7 +41,7 @@ def commands() -> None:
     """
 
 
-for _command in (demo, check, train, evaluate, predict, models):
+for _command in (demo, check, train, evaluate, predict, models, card):
     commands.add_command(_command)
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xflux.errors import DataError, DownloadError
+from xflux.fetching import cache_folder
 
 if TYPE_CHECKING:
     import pooch
@@ -232,7 +233,7 @@ def _store(registry: dict[str, str]) -> pooch.Pooch:
     """Join the cache folder, the server and the registry, as the environment has them now."""
     import pooch
 
-    folder = Path(os.environ.get("XFLUX_DATA_DIR") or pooch.os_cache("xflux")).expanduser()
+    folder = cache_folder()
     host = os.environ.get("XFLUX_DATA_URL") or _HOST
     if not host.startswith(("http://", "https://")):
         raise DownloadError(

@@ -73,6 +73,13 @@ def over_files(total: int, what: str, progress: bool | None, *, stays: bool = Fa
     return tqdm(total=total, desc=what, unit="file", disable=hidden(progress), leave=stays)
 
 
+def over_bytes(total: int | None, what: str, progress: bool | None) -> Any:
+    """A bar over the bytes of a file, as a context; `update(n)` counts them."""
+    return tqdm(
+        total=total, desc=what, unit="B", unit_scale=True, disable=hidden(progress), leave=False
+    )
+
+
 @contextlib.contextmanager
 def watch_tasks(what: str, progress: bool | None) -> Iterator[None]:
     """Show a bar over the tasks of whatever dask computes on this machine meanwhile.

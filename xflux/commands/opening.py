@@ -99,4 +99,4 @@ def choose_model(
     """The model of a name, or the bundled ensemble of a time step."""
     from xflux.pretrained import load_model, model_for
 
-    return model_for(time_step) if name is None else load_model(name)
+    return model_for(time_step) if name is None else load_model(name, sha256=sha256)
