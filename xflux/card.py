@@ -30,15 +30,24 @@ class Described(Protocol):
     """What a card is about; a FluxModel."""
 
     @property
-    def inputs(self) -> Inputs: ...  # noqa: D102
+    def inputs(self) -> Inputs:
+        """Drivers and characteristics."""
+
     @property
-    def settings(self) -> Settings: ...  # noqa: D102
+    def settings(self) -> Settings:
+        """Of the training."""
+
     @property
-    def card(self) -> dict[str, Any]: ...  # noqa: D102
+    def card(self) -> dict[str, Any]:
+        """What is known about it."""
+
     @property
-    def targets(self) -> tuple[Target, ...]: ...  # noqa: D102
+    def targets(self) -> tuple[Target, ...]:
+        """What it predicts."""
+
     @property
-    def sha256(self) -> str: ...  # noqa: D102
+    def sha256(self) -> str:
+        """Hash of the weights."""
 
 
 def name_of(model: Described) -> str:
