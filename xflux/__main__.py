@@ -11,7 +11,7 @@ from xflux import __version__
 from xflux.commands.check import check
 from xflux.commands.demo import demo
 from xflux.commands.evaluate import evaluate
-from xflux.commands.group import PROGRAM, Commands, Failed, examples
+from xflux.commands.group import PROGRAM, Commands, Failed, examples, log_to_terminal
 from xflux.commands.models import card, models
 from xflux.commands.predict import predict
 from xflux.commands.train import train
@@ -33,12 +33,16 @@ from xflux.commands.train import train
     ),
 )
 @click.version_option(__version__, prog_name="xflux", message="%(prog)s %(version)s")
-def commands() -> None:
+@click.option("--verbose", "-v", is_flag=True, help="Say when a step begins and ends.")
+@click.pass_context
+def commands(context: click.Context, verbose: bool) -> None:
     """Carbon fluxes between land and air.
 
     Learn from flux towers, predict where there are none. In Python: import xflux, then ds.flux on
     any xarray Dataset of towers or gridded drivers.
     """
+    if verbose:
+        context.with_resource(log_to_terminal())
 
 
 for _command in (demo, check, train, evaluate, predict, models, card):

@@ -29,6 +29,7 @@ from xflux.fetching import cache_folder
 if TYPE_CHECKING:
     import pooch
 
+_LOG = logging.getLogger(__name__)
 _HOST = "https://raw.githubusercontent.com/"
 _MONTHLY = "fluxnet2015-monthly"
 _COMMIT = "088f93b493f3b3cf2fdbcccc7dd9bc3dbcc95b24"
@@ -263,6 +264,7 @@ def _fetch(store: pooch.Pooch, files: Sequence[str], progress: bool | None) -> N
     if not missing:
         return
     bar = over_files(len(missing), _MONTHLY, progress, stays=True)
+    _LOG.info("fetching %d files from %s to %s", len(missing), store.base_url, store.abspath)
     run = _Download(store, limit=min(_WORKERS, len(missing)))
     with _quiet(pooch.get_logger()), bar, ThreadPoolExecutor(_WORKERS) as pool:
         for _ in pool.map(run.fetch, missing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from xflux.errors import DownloadError
 from xflux.progress import over_bytes
 
+_LOG = logging.getLogger(__name__)
 _PIECE = 2**16
 _TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two pieces of a file
 _SHA256 = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])")
@@ -116,6 +118,7 @@ def fetch(
 
     def download(_: str, output: str, __: object) -> None:
         with _opened(bare, storage_options) as (size, pieces):
+            _LOG.info("fetching %s", bare)
             _copy(bare, pieces, size, output, limit, progress)
 
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 with warnings.catch_warnings():
@@ -18,6 +19,19 @@ def hidden(progress: bool | None) -> bool | None:
     return None if progress is None else not progress
 
 
+_WITHIN: ContextVar[str] = ContextVar("_WITHIN", default="")
+
+
+@contextlib.contextmanager
+def within(what: str) -> Iterator[None]:
+    """Let bars of training say what they are part of, such as a fold."""
+    token = _WITHIN.set(f"{what}: ")
+    try:
+        yield
+    finally:
+        _WITHIN.reset(token)
+
+
 class Bar:
     """One progress bar over all epochs of all members; silent where nobody watches."""
 
@@ -26,7 +40,7 @@ class Bar:
 
     def step(self, what: str, loss: float) -> None:
         """One epoch further."""
-        self._bar.set_description(what, refresh=False)
+        self._bar.set_description(f"{_WITHIN.get()}{what}", refresh=False)
         self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         self._bar.update()
 

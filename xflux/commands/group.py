@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,21 @@ class Commands(click.Group):
             raise Failed(f"xflux: {error}") from error
         except KeyboardInterrupt as stop:
             raise Stopped("\nxflux: stopped") from stop
+
+
+@contextmanager
+def log_to_terminal() -> Iterator[None]:
+    """Print what xflux logs, each line with its time."""
+    logger, handler = logging.getLogger("xflux"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 @contextmanager

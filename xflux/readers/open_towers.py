@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from xflux.readers.records import Choices, Record
     from xflux.readers.sources import Source
 
+_LOG = logging.getLogger(__name__)
 _FACTS = ("lat", "lon", "elevation", "igbp", "climate", "utc_offset")
 _LARGE = 8 * 2**20  # bytes; the mean size of files from which on threads pay
 _Item = TypeVar("_Item")
@@ -127,6 +129,7 @@ def open_towers(
         raise SchemaError(["no file of towers was found"], where="the tower files")
     for note in run.remarks:
         warn(note)
+    _LOG.info("read %d towers from %d files", ds.sizes["site"], run.files)
     return ds
 
 
@@ -140,6 +143,7 @@ class _Run:
     workers: int | None
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    files: int = 0
 
     def read(
         self, sources: Sequence[Source], facts: dict[str, dict[str, Any]]
@@ -150,6 +154,7 @@ class _Run:
         from xflux.readers.recognise import recognise
         from xflux.readers.towers_dataset import lay_out
 
+        self.files = len(sources)
         found = [f for f in self._each(recognise, sources, "looking") if f is not None]
         known = self._site_information(found)
         tables: list[Record] = []
