@@ -301,8 +301,8 @@ def parse_model(content: bytes, where: str) -> FluxModel:
         model = _from_json(json.loads(about), weights)
         card.as_text(model), card.as_page(model), card.as_html(model), model.source
         return model
-    except ModelFileError:
-        raise
+    except ModelFileError as error:
+        raise ModelFileError(f"{where}: {error}") from error
     except (RecursionError, *_WRONG) as error:
         raise ModelFileError(f"{damaged} ({type(error).__name__}: {error})") from error
 
@@ -360,5 +360,8 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
         if "targets" in about
         else CARBON,
     )
-    soundness.check(inputs, settings, model.targets, model.weights)
+    try:
+        soundness.check(inputs, settings, model.targets, model.weights)
+    except ModelFileError as error:
+        raise ModelFileError(f"{error}; fetch or train it anew") from error
     return model

@@ -167,7 +167,10 @@ def _edges(ds: xr.Dataset, name: str) -> tuple[npt.NDArray[np.float64], bool]:
         )
     steps = np.diff(centres)
     if not -180.0 <= centres.min() <= centres.max() <= 360.0 or np.isnan(centres).any():
-        raise DataError(f"{name!r} is not in degrees: it runs to {np.abs(centres).max():g}")
+        raise DataError(
+            f"{name!r} is not in degrees: it runs to {np.abs(centres).max():g}. Give degrees, or "
+            "areas of the cells, ds.flux.budget(area=areas)"
+        )
     if name_is_round := np.abs(steps).max() > 180.0:
         steps = (steps + 180.0) % 360.0 - 180.0
     if not (np.all(steps > 0) or np.all(steps < 0)):

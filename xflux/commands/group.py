@@ -45,9 +45,21 @@ class Commands(click.Group):
         except BrokenPipeError:
             raise  # of a reader that has gone, as head; click ends quietly
         except (XfluxError, ImportError, OSError) as error:
-            raise Failed(f"xflux: {error}") from error
+            raise Failed(f"xflux: {error}{_on_the_line(str(error))}") from error
         except KeyboardInterrupt as stop:
             raise Stopped("\nxflux: stopped") from stop
+
+
+def _on_the_line(message: str) -> str:
+    """How to say here what a message says in Python."""
+    spoken = {
+        "variables={": "--variable NAME=VARIABLE",
+        "units={": "--unit NAME=UNIT",
+        '.attrs["units"] =': "--unit NAME=UNIT",
+        "assume_units=True": "--assume-units",
+    }
+    found = list(dict.fromkeys(said for python, said in spoken.items() if python in message))
+    return f"\nOn the command line: {', '.join(found)}" if found else ""
 
 
 @contextmanager

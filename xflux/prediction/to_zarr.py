@@ -115,7 +115,8 @@ def _check(run: Run, mode: str, chunks: Mapping[str, int]) -> None:
     unknown = sorted(map(str, chunks.keys() - set(run.order)))
     if unknown:
         raise WriteError(
-            f"chunks= names {', '.join(unknown)}, the fluxes have {', '.join(run.order)}"
+            f"chunks= names {', '.join(unknown)}, the fluxes have {', '.join(run.order)}: "
+            "leave out the others"
         )
     stacked = [n for n, index in run.ds.indexes.items() if isinstance(index, pd.MultiIndex)]
     if stacked:

@@ -361,7 +361,9 @@ def _choices(
         if value not in known
     ]
     if not 0.0 < completeness <= 1.0:
-        problems.append(f"completeness={completeness!r} is no share; type completeness=0.9")
+        problems.append(
+            f"completeness={completeness!r} is not between 0 and 1; type completeness=0.9"
+        )
     if workers is not None and workers < 1:
         problems.append(f"workers={workers!r}; expected 1 or more, type workers=1")
     if problems:

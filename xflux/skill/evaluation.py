@@ -48,7 +48,9 @@ def observations(ds: xr.Dataset, schema: Schema, *, qc: float = 0.5) -> xr.Datas
 
     found = [name for name in TARGETS if name in schema.matches]
     if not found:
-        raise SchemaError(["no targets (GPP, Reco, NEE) to score against"])
+        raise SchemaError(
+            ['no targets (GPP, Reco, NEE) to score against: name them, variables={"GPP": "..."}']
+        )
     schema.require(found, task="scoring")
     days = step_days(ds[schema.time], schema.time_step or "daily")
     fluxes: dict[Hashable, xr.DataArray] = {}
