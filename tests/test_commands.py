@@ -207,6 +207,15 @@ def test_tower_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert "2005-01-01 to 2005-01-02" in done.output
 
 
+def test_a_grid_may_be_called_like_a_tower(tmp_path: Path, towers: Path) -> None:
+    xr.load_dataset(towers).to_netcdf(tmp_path / "EU-2020.nc")
+    assert "8 entities" in run("check", tmp_path / "EU-2020.nc").output
+    one = xr.load_dataset(towers).isel(site=[0]).rename(TA="Tair")
+    one.to_netcdf(tmp_path / "DE-Hai_2001.nc")
+    done = run("check", tmp_path / "DE-Hai_2001.nc")
+    assert "in the tower files" in done.output  # of PLUMBER2, which these are not
+
+
 def test_from_a_shell_it_is_the_same(tmp_path: Path, drivers: Path, model: Path) -> None:
     command = [sys.executable, "-m", "xflux", "predict", drivers.name, "-o", "fluxes.nc"]
     command += ["--model", model.name]

@@ -7,7 +7,6 @@ files (by default the user's cache folder). ``XFLUX_DATA_URL`` stands in for
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
 import importlib.resources
@@ -15,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xflux.errors import DataError, DownloadError
-from xflux.fetching import cache_folder
+from xflux.fetching import cache_folder, quiet_pooch
 
 if TYPE_CHECKING:
     import pooch
@@ -266,7 +265,7 @@ def _fetch(store: pooch.Pooch, files: Sequence[str], progress: bool | None) -> N
     bar = over_files(len(missing), _MONTHLY, progress, stays=True)
     _LOG.info("fetching %d files from %s to %s", len(missing), store.base_url, store.abspath)
     run = _Download(store, limit=min(_WORKERS, len(missing)))
-    with _quiet(pooch.get_logger()), bar, ThreadPoolExecutor(_WORKERS) as pool:
+    with quiet_pooch(), bar, ThreadPoolExecutor(_WORKERS) as pool:
         for _ in pool.map(run.fetch, missing):
             bar.update()
     if run.cache_error is not None:
@@ -343,17 +342,6 @@ def _innermost(error: BaseException) -> str:
     ):
         seen = inner
     return type(seen).__name__
-
-
-@contextlib.contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Keep a logger from writing a line for each file."""
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _report(store: pooch.Pooch, run: _Download, count: int) -> str:

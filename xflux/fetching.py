@@ -122,15 +122,10 @@ def fetch(
             _copy(bare, pieces, size, output, limit, progress)
 
     try:
-        logger = pooch.get_logger()
-        level = logger.level
-        logger.setLevel("WARNING")  # a line for each file is too much
-        try:
+        with quiet_pooch():
             kept = pooch.retrieve(
                 bare, known_hash=f"sha256:{sha256}", fname=name, path=folder, downloader=download
             )
-        finally:
-            logger.setLevel(level)
     except DownloadError:
         raise
     except ValueError as error:
@@ -144,6 +139,20 @@ def fetch(
             "Without a network, fetch it on another machine and load it by its path"
         ) from error
     return Path(kept)
+
+
+@contextmanager
+def quiet_pooch() -> Iterator[None]:
+    """Keep pooch from writing a line for each file."""
+    import pooch
+
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -22,8 +22,8 @@ def open_any(
 ) -> xr.Dataset:
     """Open a netCDF file or several, a zarr store, tower files, or a dataset by its name.
 
-    NetCDF files that are named after a tower are tower files (PLUMBER2), all others are opened
-    as they are.
+    NetCDF files that are named after a tower and hold one place are tower files (PLUMBER2), all
+    others are opened as they are.
 
     Raises
     ------
@@ -32,11 +32,10 @@ def open_any(
     """
     from xflux import datasets
     from xflux.readers.open_towers import open_towers
-    from xflux.readers.recognise import site_in
 
     if len(paths) == 1 and paths[0] in datasets.names() and not Path(paths[0]).exists():
         return datasets.load(paths[0], progress=progress)
-    grids = [path for path in paths if _is_grid(path) and not site_in(Path(path).name)]
+    grids = [path for path in paths if _is_grid(path)]
     if not grids:
         return open_towers(list(paths), time_step=time_step, progress=progress)
     if len(grids) < len(paths):
@@ -84,7 +83,20 @@ def _bare(path: str) -> str:
 
 
 def _is_grid(path: str) -> bool:
-    return _bare(path).endswith((".zarr", *_NETCDF))
+    """Whether xarray opens a path as it is."""
+    import xarray as xr
+
+    from xflux.readers.recognise import site_in
+
+    if not _bare(path).endswith((".zarr", *_NETCDF)):
+        return False
+    if not site_in(Path(path).name) or not Path(path).is_file():
+        return True
+    try:
+        with xr.open_dataset(path, decode_times=False) as ds:
+            return any(size > 1 for dim, size in ds.sizes.items() if dim != "time")
+    except (ValueError, OSError):
+        return False  # the reader of tower files says what is wrong with it
 
 
 def flux(ds: xr.Dataset) -> FluxAccessor:

@@ -78,7 +78,7 @@ def load_model(
         return read_model(path)
     if isinstance(name, str) and name in bundled_models():
         with resources.as_file(resources.files("xflux.pretrained") / f"{name}{_SUFFIX}") as path:
-            return read_model(path)
+            return read_model(path, sha256=sha256)
     if isinstance(name, str) and not os.path.exists(name) and os.sep not in name:
         raise FileNotFoundError(
             f"no bundled model and no file is called {name!r}; bundled: "
