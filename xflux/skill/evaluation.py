@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -15,9 +16,12 @@ from xflux.cf.schema import Schema
 from xflux.cf.variables import BY_NAME, TARGETS
 from xflux.errors import DataError, ModelError, SchemaError
 from xflux.model import FluxModel
+from xflux.progress import within
 from xflux.skill import metrics, splits
 from xflux.skill.clusters import clusters
 from xflux.training.towers import to_canonical
+
+_LOG = logging.getLogger(__name__)
 
 
 def observations(ds: xr.Dataset, schema: Schema, *, qc: float = 0.5) -> xr.Dataset:
@@ -44,7 +48,9 @@ def observations(ds: xr.Dataset, schema: Schema, *, qc: float = 0.5) -> xr.Datas
 
     found = [name for name in TARGETS if name in schema.matches]
     if not found:
-        raise SchemaError(["no targets (GPP, Reco, NEE) to score against"])
+        raise SchemaError(
+            ['no targets (GPP, Reco, NEE) to score against: name them, variables={"GPP": "..."}']
+        )
     schema.require(found, task="scoring")
     days = step_days(ds[schema.time], schema.time_step or "daily")
     fluxes: dict[Hashable, xr.DataArray] = {}
@@ -224,7 +230,9 @@ def cross_validate(
         if not test.size:
             continue
         train = np.flatnonzero(splits.training_side(fold, fold=k, groups=groups))
-        model = fit_model(ds.isel({dim: train}), schema, qc=qc, **(training or {}))
+        _LOG.info("%s of %d: %d entities kept out", names[k], len(names), test.size)
+        with within(f"{k + 1}/{len(names)} {names[k]}"):
+            model = fit_model(ds.isel({dim: train}), schema, qc=qc, **(training or {}))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*classes that the model has not seen.*")
             parts.append((test, model.predict(ds.isel({dim: test}), schema)))
