@@ -22,6 +22,7 @@ from xflux.features import Array, Inputs
 from xflux.prediction.absent import warn_absent
 from xflux.prediction.beforehand import with_context
 from xflux.prediction.blocks import Task, cells_at_once, predict_block
+from xflux.prediction.calibration import Extra
 from xflux.prediction.carried import VARIABLES, Dense, from_dense
 from xflux.prediction.ensemble import Members
 from xflux.prediction.run import prepare
@@ -43,13 +44,14 @@ def predict(
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
     support: xr.Dataset | str | None = None,
+    extra: Extra | None = None,
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Predict the targets of a model for every entity and step of a Dataset.
 
     Parameters
     ----------
     ds, schema, inputs, weights, source, version, targets, members, device, precision,
-    initial_state, keep_state
+    initial_state, keep_state, extra
         As `prepare` takes them.
     support : xr.Dataset, "drivers" or "none", optional
         What a model of TAM-RL knows of the entities; see `ds.flux.predict`.
@@ -78,6 +80,7 @@ def predict(
         precision=precision,
         initial_state=initial_state,
         keep_state=keep_state,
+        extra=extra,
     )
     run = with_context(run, support)
     task, drivers = run.task, run.drivers
@@ -102,9 +105,8 @@ def _eager(
     layout = task.plan.layout
     sizes = {str(dim): size for v in drivers for dim, size in v.sizes.items()}
     own = state_sizes(task)
-    lead = (own["member"],) if task.plan.members else ()
-    shape = (*lead, *(sizes[dim] for dim in layout))
-    fluxes = [np.full(shape, np.nan, dtype=np.float32) for _ in task.names]
+    shape = [sizes[dim] for dim in layout]
+    fluxes = [output.missing(shape) for output in task.outputs]
     entity_dims = layout[:-1]
     dense = {
         name: np.empty([{**sizes, **own}[dim] for dim in (*before, *entity_dims, *after)], dtype)
@@ -125,10 +127,10 @@ def _eager(
         part = part if entity_dims else dict.fromkeys(part, (Ellipsis,))
         before = from_dense({n: begin[n][part[n]] for n in VARIABLES}) if begin else None
         found, after = predict_block(values, task=task, before=before, keep=keep)
-        where = (slice(None),) * len(lead) + (here,) if entity_dims else (Ellipsis,)
         for flux, block in zip(fluxes, found, strict=True):
-            flux[where] = block
+            lead = (slice(None),) * (flux.ndim - len(layout))
+            flux[(*lead, here) if entity_dims else (Ellipsis,)] = block
         if after is not None:
-            for name, array in after.dense(found[0].shape[len(lead) : -1]).items():
+            for name, array in after.dense(found[0].shape[-len(layout) : -1]).items():
                 dense[name][part[name]] = array
     return fluxes, dense if keep else None
