@@ -76,13 +76,14 @@ class Calibration:
     ----------
     bands : tuple of Band
         One for each target.
-    reference : Reference
+    reference : Reference, optional
+        Known where the calibration has seen the towers of training.
     entities, clusters, steps : int
         How many were held out.
     """
 
     bands: tuple[Band, ...]
-    reference: Reference
+    reference: Reference | None
     entities: int
     clusters: int
     steps: int
@@ -90,7 +91,7 @@ class Calibration:
     def __repr__(self) -> str:
         return (
             f"<calibration on {self.steps} steps of {self.entities} entities in {self.clusters} "
-            f"clusters, held out; {len(self.reference.points)} points of reference>"
+            "clusters, held out>"
         )
 
 
@@ -148,6 +149,11 @@ def extra_of(
             f"{wanted} a model that was calibrated on entities held out: "
             "model = towers.flux.calibrate(model); members=True gives the members as they are"
         )
+    if applicability and calibration.reference is None:
+        raise ModelError(
+            "applicability=True compares drivers with those of training, which the calibration has "
+            "not seen: model = train.flux.calibrate(model) on the towers of training"
+        )
     return Extra(
         calibration=calibration,
         quantiles=() if quantiles is None else _quantiles(quantiles, members),
@@ -175,22 +181,22 @@ def _quantiles(quantiles: Sequence[float], members: bool) -> tuple[float, ...]:
 
 def to_json(calibration: Calibration) -> dict[str, Any]:
     """A calibration as the model file keeps it."""
-    reference = calibration.reference
-    return {
+    about: dict[str, Any] = {
         "bands": [asdict(band) for band in calibration.bands],
         "levels": LEVELS,
-        "weights": _rounded(reference.weights),
-        "points": [_rounded(point) for point in reference.points],
-        "scale": reference.scale,
-        "threshold": reference.threshold,
         "entities": calibration.entities,
         "clusters": calibration.clusters,
         "steps": calibration.steps,
     }
-
-
-def _rounded(values: Array) -> list[float]:
-    return [round(float(value), 4) for value in values]
+    if calibration.reference is not None:
+        reference = calibration.reference
+        about["reference"] = {
+            "weights": reference.weights.tolist(),
+            "points": reference.points.tolist(),
+            "scale": reference.scale,
+            "threshold": reference.threshold,
+        }
+    return about
 
 
 def from_json(about: Mapping[str, Any], inputs: Inputs, names: Sequence[str]) -> Calibration:
@@ -210,34 +216,42 @@ def from_json(about: Mapping[str, Any], inputs: Inputs, names: Sequence[str]) ->
     ModelFileError
         Numbers are not finite, of the wrong sign, too many, or do not fit the model.
     """
-    points = about["points"]
-    width = len(inputs.drivers) + len(inputs.derived) + inputs.characteristic_width
-    if not 0 < len(points) <= LARGEST or any(len(point) != width for point in points):
-        raise ModelFileError(f"the model's calibration has no points of {width} numbers")
     bands = tuple(Band(**{**band, "scores": tuple(band["scores"])}) for band in about["bands"])
-    reference = Reference(
-        weights=np.asarray(about["weights"], dtype=np.float32),
-        points=np.asarray(points, dtype=np.float32),
-        scale=float(about["scale"]),
-        threshold=float(about["threshold"]),
-    )
     counts = [about[name] for name in ("entities", "clusters", "steps")]
     if (
         tuple(about["levels"]) != LEVELS
         or [band.target for band in bands] != list(names)
         or not all(_sound(band) for band in bands)
         or not all(type(count) is int and count > 0 for count in counts)
-        or reference.weights.shape != (width,)
+    ):
+        raise ModelFileError("the model's calibration does not fit its targets")
+    entities, held, steps = counts
+    reference = _reference(about["reference"], inputs) if "reference" in about else None
+    return Calibration(
+        bands=bands, reference=reference, entities=entities, clusters=held, steps=steps
+    )
+
+
+def _reference(about: Mapping[str, Any], inputs: Inputs) -> Reference:
+    width = len(inputs.drivers) + len(inputs.derived) + inputs.characteristic_width
+    points = about["points"]
+    if not 0 < len(points) <= LARGEST or any(len(point) != width for point in points):
+        raise ModelFileError(f"the model's reference has no points of {width} numbers")
+    reference = Reference(
+        weights=np.asarray(about["weights"], dtype=np.float32),
+        points=np.asarray(points, dtype=np.float32),
+        scale=float(about["scale"]),
+        threshold=float(about["threshold"]),
+    )
+    if (
+        reference.weights.shape != (width,)
         or not _finite(reference.weights, reference.points)
         or not (reference.weights >= 0).all()
         or not 0 < reference.scale < np.inf
         or not 0 < reference.threshold < np.inf
     ):
-        raise ModelFileError("the model's calibration does not fit it")
-    entities, held, steps = counts
-    return Calibration(
-        bands=bands, reference=reference, entities=entities, clusters=held, steps=steps
-    )
+        raise ModelFileError("the model's reference does not fit its inputs")
+    return reference
 
 
 def _sound(band: Band) -> bool:

@@ -88,7 +88,7 @@ def beside(
         means = dict(zip(names, found, strict=False))
         spreads = dict(zip(names, found[len(names) :], strict=False))
         given += quantiles(means, spreads, targets, calibration, extra.quantiles)
-    if extra.applicability:
+    if extra.applicability and calibration.reference is not None:
         some = found[0].reshape(-1, *found[0].shape[-2:])[0]
         index = dissimilarity(block.drivers, block.characteristics, calibration.reference)
         index[np.isnan(some)] = np.nan

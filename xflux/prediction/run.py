@@ -279,9 +279,9 @@ def _dress(run: Run, fluxes: Sequence[Any]) -> xr.Dataset:
     mapping = first.attrs.get("grid_mapping", first.encoding.get("grid_mapping"))
     kept = metadata.companions(ds, [first])
     attributes = metadata.output_attributes(task.names, task.targets, grid=grid, time=time)
-    if task.extra is not None and task.extra.applicability:
-        limit = np.float32(task.extra.calibration.reference.threshold)
-        attributes["dissimilarity"]["applicable_up_to"] = limit
+    if "dissimilarity" in attributes and task.extra is not None:
+        reference = task.extra.calibration.reference
+        attributes["dissimilarity"]["applicable_up_to"] = getattr(reference, "threshold", np.nan)
     variables = {}
     for output, flux in zip(task.outputs, fluxes, strict=True):
         order = (*output.lead, *map(str, first.dims))
