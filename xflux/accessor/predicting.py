@@ -136,8 +136,9 @@ class Predicting(Understanding):
         DataError
             Values are out of range; on lazy data when they are computed.
         ModelError
-            The model is not calibrated, the precision is unknown, the time step is not the model's, or the initial state does
-            not belong to it, to these entities, or to the step before these.
+            The model is not calibrated, the precision is unknown, the time step is not the model's,
+            or the initial state does not belong to it, to these entities, or to the step before
+            these.
 
         Examples
         --------

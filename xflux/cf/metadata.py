@@ -95,7 +95,7 @@ def flux_attributes(
 
     Examples
     --------
-    >>> flux_attributes(CARBON[1], grid=False, beside=['Reco_std'])["ancillary_variables"]
+    >>> flux_attributes(CARBON[1], grid=False, beside=["Reco_std"])["ancillary_variables"]
     'Reco_std'
     """
     attributes = {"long_name": target.long_name, "units": target.units}

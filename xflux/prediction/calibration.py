@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -170,7 +171,7 @@ def _quantiles(quantiles: Sequence[float], members: bool) -> tuple[float, ...]:
         found = tuple(float(q) for q in quantiles)
     except (TypeError, ValueError):
         found = ()
-    rising = all(a < b for a, b in zip(found, found[1:], strict=False))
+    rising = all(a < b for a, b in itertools.pairwise(found))
     if not found or not rising or not LEVELS[0] <= found[0] <= found[-1] <= LEVELS[-1]:
         raise ModelError(
             f"quantiles={quantiles!r}: give rising numbers from {LEVELS[0]} to {LEVELS[-1]}, "
@@ -191,12 +192,17 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
     if calibration.reference is not None:
         reference = calibration.reference
         about["reference"] = {
-            "weights": reference.weights.tolist(),
-            "points": reference.points.tolist(),
+            "weights": _short(reference.weights),
+            "points": [_short(point) for point in reference.points],
             "scale": reference.scale,
             "threshold": reference.threshold,
         }
     return about
+
+
+def _short(values: Array) -> list[float]:
+    """Numbers of as many digits as bring back the same float32."""
+    return [float(str(value)) for value in values]
 
 
 def from_json(about: Mapping[str, Any], inputs: Inputs, names: Sequence[str]) -> Calibration:

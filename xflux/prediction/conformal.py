@@ -9,15 +9,20 @@ prediction with a local scale (Lei et al. 2018, doi:10.1080/01621459.2017.130711
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from xflux.cf.targets import Target
 from xflux.features import Array
 from xflux.prediction.calibration import LEVELS, Band, Calibration
 
+Values = npt.NDArray[np.floating[Any]]
+"""Of any precision."""
 
-def sizes(means: Mapping[str, Array], targets: Sequence[Target]) -> dict[str, Array]:
+
+def sizes(means: Mapping[str, Values], targets: Sequence[Target]) -> dict[str, Values]:
     """How large the fluxes behind each target are, by name.
 
     Of a target that is the difference of two others it is their sum: NEE may be 0 in full summer,
@@ -36,25 +41,25 @@ def sizes(means: Mapping[str, Array], targets: Sequence[Target]) -> dict[str, Ar
     >>> sizes(means, CARBON)["NEE"]
     array([15.])
     """
-    outputs = {t.plus: t.name for t in targets if t.minus is None}
+    outputs = {t.plus: means[t.name] for t in targets if t.minus is None}
     found = {}
     for target in targets:
-        parts = [outputs.get(n) for n in (target.plus, target.minus)]
-        if target.minus is None or None in parts:
-            found[target.name] = np.abs(means[target.name])
+        taken = target.minus
+        if taken is not None and taken in outputs and target.plus in outputs:
+            found[target.name] = np.abs(outputs[target.plus] + outputs[taken])
         else:
-            found[target.name] = np.abs(sum(means[str(name)] for name in parts))
+            found[target.name] = np.abs(means[target.name])
     return found
 
 
-def typical_error(band: Band, size: Array, spread: Array) -> Array:
+def typical_error(band: Band, size: Values, spread: Values) -> Values:
     """The typical error of each step, in the units of the target, shape of ``size``."""
     return np.asarray(band.constant + band.size * size + band.spread * spread)
 
 
 def quantiles(
-    means: Mapping[str, Array],
-    spreads: Mapping[str, Array],
+    means: Mapping[str, Values],
+    spreads: Mapping[str, Values],
     targets: Sequence[Target],
     calibration: Calibration,
     levels: Sequence[float],
@@ -79,7 +84,8 @@ def quantiles(
     found = []
     for band in calibration.bands:
         mean = means[band.target]
-        error = typical_error(band, size[band.target], spreads.get(band.target, np.float32(0)))
+        spread = spreads.get(band.target, np.zeros_like(mean))
+        error = typical_error(band, size[band.target], spread)
         scores = np.interp(levels, LEVELS, band.scores).astype(np.float32)
         both = np.stack([mean + score * error for score in scores]).astype(np.float32)
         found.append(np.maximum(both, np.float32(0)) if band.positive else both)

@@ -9,7 +9,10 @@ state, and no chunk changes it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from xflux.features import Array
 from xflux.prediction.calibration import Reference
@@ -65,7 +68,7 @@ def dissimilarity(drivers: Array, characteristics: Array, reference: Reference) 
     return found / np.float32(reference.scale)
 
 
-def applicable(index: Array, reference: Reference) -> list[Array]:
+def applicable(index: Array, reference: Reference) -> list[npt.NDArray[Any]]:
     """The index, and whether it is within the threshold: 1, 0, or -1 where it is missing.
 
     Examples

@@ -31,9 +31,7 @@ class Output(NamedTuple):
         return np.full((*self.lead.values(), *shape), self.fill, dtype=self.dtype)
 
 
-def outputs(
-    fluxes: Sequence[str], members: int | None, extra: Extra | None
-) -> tuple[Output, ...]:
+def outputs(fluxes: Sequence[str], members: int | None, extra: Extra | None) -> tuple[Output, ...]:
     """All variables of a prediction in their order.
 
     Parameters

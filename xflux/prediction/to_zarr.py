@@ -150,9 +150,7 @@ def _template(
     for dim, count in ((d, n) for output in outputs for d, n in output.lead.items()):
         wanted[dim] = chunk_of(dim, chunks.get(dim), count, count)
     shape = [parts.sizes[dim] for dim in parts.layout]
-    empty = [
-        da.full((*o.lead.values(), *shape), o.fill, dtype=o.dtype, chunks=-1) for o in outputs
-    ]
+    empty = [da.full((*o.lead.values(), *shape), o.fill, dtype=o.dtype, chunks=-1) for o in outputs]
     out = _to_write(run.fluxes(empty))
     encoding = {
         o.name: {

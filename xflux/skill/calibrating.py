@@ -238,7 +238,8 @@ def collect(
 
 def _there(means: Values, labels: Values) -> npt.NDArray[np.bool_]:
     """Steps with a prediction and a label of every target."""
-    return np.isfinite([*means.values(), *labels.values()]).all(axis=0)
+    found = np.isfinite(np.stack([*means.values(), *labels.values()]))
+    return np.asarray(found.all(axis=0))
 
 
 def fit_bands(

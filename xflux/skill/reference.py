@@ -23,7 +23,7 @@ POINTS = 512
 STEPS_EACH = 100
 """Steps of each tower from which the points are found: towers count alike."""
 
-SHUFFLED = 60
+SHUFFLED = 30
 """Towers at which drivers are shuffled to see how much they matter."""
 
 ROUNDS = 10
