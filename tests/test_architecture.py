@@ -88,7 +88,7 @@ LAYERS = (
     ("prediction.conformal", "prediction.dissimilarity"),
     ("prediction.outputs",),
     ("prediction.blocks", "prediction.state"),
-    ("prediction.support", "prediction.absent", "prediction.run"),
+    ("prediction.support", "prediction.absent", "prediction.extrapolation", "prediction.run"),
     ("prediction.context",),
     ("prediction.streaming",),
     ("prediction.beforehand",),

@@ -116,6 +116,7 @@ class FluxModel:
             keep_state=keep_state,
             support=support,
             extra=extra,
+            watched=self.calibration is not None,
         )
 
     @property

@@ -355,7 +355,7 @@ def _predict_cells(
     course = features.course(block.usable, run=run, interrupted=gone)
     fluxes[:, features.settle(course, features.SETTLING[plan.inputs.time_step])] = np.nan
     found = _summary(fluxes, plan.members, task.targets)
-    return found + beside(task.extra, task.targets, found, plain), course, memory
+    return found + beside(task.extra, task.targets, found, plain, plan.inputs), course, memory
 
 
 def _summary(fluxes: Array, members: bool, targets: Sequence[Target]) -> list[Array]:

@@ -17,7 +17,7 @@ from xflux.features import Array, Inputs
 LEVELS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99)
 """Levels at which scores are kept; quantiles between them are interpolated."""
 
-LARGEST = 20_000
+LARGEST = 4096
 """Points of a reference at most; a file that names more is not one of xflux."""
 
 
@@ -222,7 +222,7 @@ def from_json(about: Mapping[str, Any], inputs: Inputs, names: Sequence[str]) ->
     ModelFileError
         Numbers are not finite, of the wrong sign, too many, or do not fit the model.
     """
-    bands = tuple(Band(**{**band, "scores": tuple(band["scores"])}) for band in about["bands"])
+    bands = tuple(_band(**band) for band in about["bands"])
     counts = [about[name] for name in ("entities", "clusters", "steps")]
     if (
         tuple(about["levels"]) != LEVELS
@@ -235,6 +235,19 @@ def from_json(about: Mapping[str, Any], inputs: Inputs, names: Sequence[str]) ->
     reference = _reference(about["reference"], inputs) if "reference" in about else None
     return Calibration(
         bands=bands, reference=reference, entities=entities, clusters=held, steps=steps
+    )
+
+
+def _band(
+    target: str, constant: float, size: float, spread: float, positive: bool, scores: list[float]
+) -> Band:
+    return Band(
+        target=target,
+        constant=float(constant),
+        size=float(size),
+        spread=float(spread),
+        positive=positive,
+        scores=tuple(map(float, scores)),
     )
 
 

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xflux.features import Array
+from xflux.features import Array, Inputs, Mask
 from xflux.prediction.calibration import Reference
+
+ROUNDING = 1e-4
+"""Of a normalised driver: a value on the edge of its range is within."""
 
 STEPS = 512
 """Steps whose distances to all points are in memory at a time."""
@@ -68,17 +71,50 @@ def dissimilarity(drivers: Array, characteristics: Array, reference: Reference) 
     return found / np.float32(reference.scale)
 
 
-def applicable(index: Array, reference: Reference) -> list[npt.NDArray[Any]]:
-    """The index, and whether it is within the threshold: 1, 0, or -1 where it is missing.
+def applicable(index: Array, inside: Mask, reference: Reference) -> list[npt.NDArray[Any]]:
+    """The index, and whether a step is like those of training: 1, 0, or -1 where it is missing.
+
+    It is where the index is within the threshold and each driver within its range of training.
+
+    Parameters
+    ----------
+    index : numpy.ndarray
+        Any shape, NaN where there is no prediction.
+    inside : numpy.ndarray
+        The same shape, of `within_ranges`.
+    reference : Reference
 
     Examples
     --------
     >>> points = np.zeros((1, 1), dtype=np.float32)
     >>> reference = Reference(weights=np.ones(1, np.float32), points=points, scale=1, threshold=0.5)
-    >>> applicable(np.array([0.2, 0.9, np.nan], dtype=np.float32), reference)[1]
+    >>> index = np.array([0.2, 0.9, np.nan], dtype=np.float32)
+    >>> applicable(index, np.full(3, True), reference)[1]
     array([ 1,  0, -1], dtype=int8)
     """
     with np.errstate(invalid="ignore"):
-        flag = (index <= reference.threshold).astype(np.int8)
+        flag = (inside & (index <= reference.threshold)).astype(np.int8)
     flag[np.isnan(index)] = -1
     return [index, flag]
+
+
+def within_ranges(drivers: Array, inputs: Inputs, margin: float = 0.0) -> Mask:
+    """Whether every driver is in its range of training, shape (C, T).
+
+    Parameters
+    ----------
+    drivers : numpy.ndarray
+        Shape (C, T, columns), as `xflux.features.assemble` gives them; a driver that is missing is
+        within.
+    inputs : Inputs
+        With the ranges.
+    margin : float
+        Share of the range by which a driver may lie outside of it.
+    """
+    inside = np.ones(drivers.shape[:2], dtype=bool)
+    for j in range(len(inputs.drivers)):
+        centre, scale = inputs.centre[j], inputs.scale[j]
+        low, high = ((edge[j] - centre) / scale for edge in (inputs.low, inputs.high))
+        room = margin * (high - low) + ROUNDING
+        inside &= (drivers[..., j] >= low - room) & (drivers[..., j] <= high + room)
+    return inside

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from xflux.cf.targets import Target
-from xflux.features import Array, Assembled
+from xflux.features import Array, Assembled, Inputs
 from xflux.prediction.calibration import Extra
 from xflux.prediction.conformal import quantiles
-from xflux.prediction.dissimilarity import applicable, dissimilarity
+from xflux.prediction.dissimilarity import applicable, dissimilarity, within_ranges
 
 
 class Output(NamedTuple):
@@ -60,7 +60,11 @@ def outputs(fluxes: Sequence[str], members: int | None, extra: Extra | None) -> 
 
 
 def beside(
-    extra: Extra | None, targets: Sequence[Target], found: Sequence[Array], block: Assembled
+    extra: Extra | None,
+    targets: Sequence[Target],
+    found: Sequence[Array],
+    block: Assembled,
+    inputs: Inputs,
 ) -> list[npt.NDArray[Any]]:
     """What is wanted beside the fluxes, of some cells; missing where the fluxes are.
 
@@ -72,6 +76,7 @@ def beside(
         Shape ([realization,] C, T) each: the fluxes, then their spreads if there are any.
     block : Assembled
         What the network saw of these cells.
+    inputs : Inputs
 
     Returns
     -------
@@ -90,5 +95,6 @@ def beside(
         some = found[0].reshape(-1, *found[0].shape[-2:])[0]
         index = dissimilarity(block.drivers, block.characteristics, calibration.reference)
         index[np.isnan(some)] = np.nan
-        given += applicable(index, calibration.reference)
+        inside = within_ranges(block.drivers, inputs)
+        given += applicable(index, inside, calibration.reference)
     return given
