@@ -5,7 +5,7 @@ has seen::
 
     python benchmarks/applicability.py --data ../shared/data --models output/cross_validation/...
 
-Printed, for drivers alone (what ``applicability=True`` gives) and with characteristics: the
+Printed, for drivers alone (what ``applicability=True`` gives) and with season and characteristics: the
 Spearman correlation of dissimilarity with the size of the error over steps, and with RMSE over
 towers, RMSE (g m-2 d-1) by quartile of dissimilarity, and RMSE within and outside of the area of
 applicability. Then the time of a prediction on a simulated grid, alone, with quantiles and with
@@ -31,7 +31,7 @@ from xflux.skill.reference import make_reference
 ROUNDS = 5
 
 
-def index(held: HeldOut, characteristics: bool) -> tuple[np.ndarray, np.ndarray, xr.Dataset]:
+def index(held: HeldOut, drivers_alone: bool) -> tuple[np.ndarray, np.ndarray, xr.Dataset]:
     """Dissimilarity and applicable at every tower, shape (N, T), and the prediction."""
     parts = []
     for k, model in enumerate(held.models):
@@ -43,7 +43,7 @@ def index(held: HeldOut, characteristics: bool) -> tuple[np.ndarray, np.ndarray,
             model,
             towers,
             np.array([folds[label] for label in towers.labels]),
-            characteristics=characteristics,
+            drivers_alone=drivers_alone,
         )
         parts.append(predict(model, test, reference))
     both = xr.concat(parts, "site").sel(site=held.ds.site).transpose("site", "time")
@@ -57,13 +57,13 @@ def predict(model: xflux.FluxModel, ds: xr.Dataset, reference: Reference) -> xr.
     return model.advance(ds, resolve(ds), extra=extra)[0]
 
 
-def print_errors(held: HeldOut, characteristics: bool) -> None:
+def print_errors(held: HeldOut, drivers_alone: bool) -> None:
     """Correlations and quartiles."""
-    found, flag, predicted = index(held, characteristics)
+    found, flag, predicted = index(held, drivers_alone)
     means, _, labels = collect(predicted, held.observed, CARBON, "site")
     there = np.isfinite([*means.values(), *labels.values()]).all(axis=0)
     chosen = there.sum(axis=1) >= (100 if held.models[0].time_step == "daily" else 12)
-    print(f"\n{'drivers and characteristics' if characteristics else 'drivers alone'}: "
+    print(f"\n{'drivers alone' if drivers_alone else 'season and characteristics too'}: "
           f"{100 * (flag[there] == 0).mean():.1f} % of steps outside; at "
           f"{int(chosen.sum())} towers")  # fmt: skip
     quartile = np.digitize(found, np.quantile(found[there], [0.25, 0.5, 0.75]))
@@ -112,8 +112,8 @@ def main() -> None:
     """Compare, predict, print."""
     args = arguments(__doc__).parse_args()
     held = held_out(args)
-    for characteristics in (False, True):
-        print_errors(held, characteristics)
+    for drivers_alone in (True, False):
+        print_errors(held, drivers_alone)
     print_cost(args.time_step)
 
 

@@ -35,7 +35,7 @@ def make_reference(
     towers: Towers,
     fold: npt.NDArray[np.int64],
     *,
-    characteristics: bool = False,
+    drivers_alone: bool = True,
     seed: int = 0,
 ) -> Reference:
     """Describe the towers of training, and how far apart towers that do not know each other are.
@@ -49,9 +49,9 @@ def make_reference(
         Shape (N,): folds of whole clusters. The threshold is the upper whisker of the
         dissimilarity of the steps of each fold to the points of all others: the third quartile
         and one and a half times the distance between the quartiles.
-    characteristics : bool
-        Compare characteristics too. The distance then says less about errors
-        (``benchmarks/applicability.py``).
+    drivers_alone : bool
+        False compares the season and the characteristics too. The distance then says less about
+        errors (``benchmarks/applicability.py``): every day of the year was in training.
     seed : int
 
     Returns
@@ -61,8 +61,8 @@ def make_reference(
     rng = np.random.default_rng(seed)
     rows, of = _sample(model, towers, rng)
     weights = importance(model, towers, rows, rng)
-    if not characteristics:
-        weights[len(model.inputs.drivers) + len(model.inputs.derived) :] = 0
+    if drivers_alone:
+        weights[len(model.inputs.drivers) :] = 0
     rows = rows * weights
     points = centres(rows, POINTS, rng)
     scale = _mean_distance(rows[rng.permutation(len(rows))[:1000]])
