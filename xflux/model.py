@@ -21,7 +21,8 @@ from xflux.cf.schema import Schema
 from xflux.cf.targets import CARBON, Target
 from xflux.errors import ModelFileError
 from xflux.features import Characteristic, Inputs
-from xflux.prediction import ensemble, inference
+from xflux.prediction import calibration, ensemble, inference
+from xflux.prediction.calibration import Calibration, Extra
 from xflux.prediction.ensemble import Members
 from xflux.training.settings import NAMES, Settings
 from xflux.whole import write_whole
@@ -52,6 +53,8 @@ class FluxModel:
         What is known about the model: towers, period, scores, licence, where not to use it.
     targets : tuple of Target
         What it predicts.
+    calibration : Calibration, optional
+        What entities held out have taught about its errors.
     """
 
     inputs: Inputs
@@ -59,6 +62,7 @@ class FluxModel:
     members: Members
     card: dict[str, Any]
     targets: tuple[Target, ...] = CARBON
+    calibration: Calibration | None = None
 
     @property
     def time_step(self) -> str:
@@ -92,6 +96,7 @@ class FluxModel:
         initial_state: xr.Dataset | None = None,
         keep_state: bool = False,
         support: xr.Dataset | str | None = None,
+        extra: Extra | None = None,
     ) -> tuple[xr.Dataset, xr.Dataset | None]:
         """Predict from a state, and to a state; see `xflux.prediction.inference.predict`."""
         return inference.predict(
@@ -108,6 +113,8 @@ class FluxModel:
             initial_state=initial_state,
             keep_state=keep_state,
             support=support,
+            extra=extra,
+            watched=self.calibration is not None,
         )
 
     @property
@@ -328,6 +335,8 @@ def _to_json(model: FluxModel) -> dict[str, Any]:
     }
     if model.targets != CARBON:
         about["targets"] = [dataclasses.asdict(target) for target in model.targets]
+    if model.calibration is not None:
+        about["calibration"] = calibration.to_json(model.calibration)
     return about
 
 
@@ -351,17 +360,19 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
         if name in NAMES
     }
     settings = Settings(**known)
+    targets = tuple(Target(**t) for t in about["targets"]) if "targets" in about else CARBON
     model = FluxModel(
         inputs=inputs,
         settings=settings,
         members=members,
         card=dict(about["card"]),
-        targets=tuple(Target(**item) for item in about["targets"])
-        if "targets" in about
-        else CARBON,
+        targets=targets,
     )
     try:
-        soundness.check(inputs, settings, model.targets, model.weights)
+        soundness.check(inputs, settings, targets, model.weights)
     except ModelFileError as error:
         raise ModelFileError(f"{error}; fetch or train it anew") from error
-    return model
+    if "calibration" not in about:
+        return model
+    known_errors = calibration.from_json(about["calibration"], inputs, [t.name for t in targets])
+    return dataclasses.replace(model, calibration=known_errors)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xflux.accessor.adding import Adding
 from xflux.accessor.auditing import Auditing
+from xflux.accessor.calibrating import Calibrating
 from xflux.accessor.explaining import Explaining
 from xflux.accessor.learning import Learning
 from xflux.accessor.predicting import Predicting
@@ -22,7 +23,9 @@ if getattr(getattr(xr.Dataset, "flux", None), "__module__", None) == __name__:
 
 
 @xr.register_dataset_accessor("flux")
-class FluxAccessor(Auditing, Preparing, Learning, Transferring, Predicting, Explaining, Adding):
+class FluxAccessor(
+    Auditing, Preparing, Learning, Transferring, Calibrating, Predicting, Explaining, Adding
+):
     """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
 
     Parameters

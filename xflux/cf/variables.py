@@ -387,7 +387,7 @@ VARIABLES: tuple[Variable, ...] = (
         standard_names=(
             "height_above_mean_sea_level",
             "height_above_reference_ellipsoid",
-            "geopotential",  # the invariant one of a reanalysis
+            "geopotential",
         ),
         aliases={"xflux": ("elevation", "elev", "altitude"), "CMIP": ("orog",)},
         low=-500.0,
@@ -396,9 +396,8 @@ VARIABLES: tuple[Variable, ...] = (
     ),
 )
 
-MONTHLY_MEANS_PER_DAY = frozenset(
-    {"tp", "total_precipitation", "ssrd", "surface_solar_radiation_downwards"}
-)
+_RAIN_AND_LIGHT = "tp total_precipitation ssrd surface_solar_radiation_downwards"
+MONTHLY_MEANS_PER_DAY = frozenset(_RAIN_AND_LIGHT.split())
 """Accumulated variables of ERA5 whose monthly means are amounts a day, under a unit that does not
 say so (ECMWF, "ERA5: data documentation", section "Monthly means")."""
 
