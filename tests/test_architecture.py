@@ -101,9 +101,9 @@ LAYERS = (
     ("pretrained", "training.fitting", "training.finetuning"),
     ("skill.evaluation",),
     ("audit",),
-    ("accessor",),
     ("styles",),
     ("plotting",),
+    ("accessor",),
     ("demo",),
     ("__init__", "__main__"),
 )
