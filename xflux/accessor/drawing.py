@@ -69,6 +69,7 @@ class Plots:
         colour: str = "years",
         *,
         target: str = "GPP",
+        land: xr.DataArray | None = None,
         ax: Axes | None = None,
         title: str | None = None,
     ) -> Axes:
@@ -82,7 +83,9 @@ class Plots:
         """
         from xflux import plotting
 
-        return plotting.towers(self._ds, colour=colour, target=target, ax=ax, title=title)
+        return plotting.towers(
+            self._ds, colour=colour, target=target, land=land, ax=ax, title=title
+        )
 
     def scatter(self, observed: xr.Dataset, target: str = "GPP", *, ax: Axes | None = None) -> Axes:
         """Draw observed against predicted values; see `xflux.plotting.scatter`."""

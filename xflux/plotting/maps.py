@@ -9,13 +9,13 @@ import xarray as xr
 
 from xflux.errors import DataError
 from xflux.plotting.axes import bar_beside, dress_map, in_degrees, new_axes, projected
-from xflux.plotting.parts import spread_of, target_of, time_mean
+from xflux.plotting.parts import filled, spread_of, target_of, time_mean
 from xflux.styles import SPREAD, Style, label_of, require_matplotlib, style_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SPREAD_FLOOR = 0.05
+SPREAD_FLOOR = 0.1
 """Share of the largest mean below which a ratio to the mean says nothing."""
 
 
@@ -86,7 +86,7 @@ def spread_map(
     ----------
     predicted : xr.Dataset
         The flux and ``<target>_std``, or the flux with a dimension ``realization``; dims as in
-        `flux_map`. Cells whose mean absolute flux is below a twentieth of the largest are left
+        `flux_map`. Cells whose mean absolute flux is below a tenth of the largest are left
         blank: a ratio to next to nothing says nothing.
     target : str
         ``"GPP"``, ``"Reco"`` or ``"NEE"``.
@@ -153,7 +153,7 @@ def _draw(
     if ax is None:
         ax = new_axes((8.0, 4.2))
     if not projected(ax):
-        ax.set_ylim(*_filled(mean, y))
+        ax.set_ylim(*filled(mean, y))
     ordered = mean.transpose(*mean[y].dims, *(d for d in mean[x].dims if d not in mean[y].dims))
     colours: dict[str, Any] = {
         "cmap": style.colours,
@@ -173,14 +173,6 @@ def _draw(
 def _title(flux: xr.DataArray) -> str:
     name = str(flux.name)
     return f"spread of {name.removesuffix('_std')}" if name.endswith("_std") else name
-
-
-def _filled(flux: xr.DataArray, y: str) -> tuple[float, float]:
-    """Lowest and highest coordinate with a value, with a margin of a tenth."""
-    here = flux[y].where(flux.notnull()).values
-    low, high = float(np.nanmin(here)), float(np.nanmax(here))
-    margin = 0.05 * (high - low) or 1.0
-    return low - margin, high + margin
 
 
 def _horizontal(flux: xr.DataArray) -> tuple[str, str]:

@@ -42,3 +42,11 @@ def time_mean(flux: xr.DataArray) -> xr.DataArray:
     """Mean over time, and over members where there are any, of what is not missing."""
     dims = [dim for dim in (time_dim(flux), "realization") if dim in flux.dims]
     return flux.mean(dims, keep_attrs=True)
+
+
+def filled(flux: xr.DataArray, y: str) -> tuple[float, float]:
+    """Lowest and highest coordinate with a value, with a margin of a tenth."""
+    here = flux[y].where(flux.notnull()).values
+    low, high = float(np.nanmin(here)), float(np.nanmax(here))
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin

@@ -9,12 +9,13 @@ import xarray as xr
 
 from xflux.errors import DataError
 from xflux.plotting.axes import bar_beside, dress_map, in_degrees, new_axes, projected
-from xflux.plotting.parts import named, time_dim
+from xflux.plotting.parts import filled, named, time_dim
 from xflux.styles import class_colours, pretty_units, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_LAT, _LON = ("lat", "latitude"), ("lon", "longitude")
 _TARGETS = ("NEE", "GPP", "Reco")
 _SIGNED = ("bias",)
 
@@ -24,6 +25,7 @@ def towers(
     *,
     colour: str = "years",
     target: str = "GPP",
+    land: xr.DataArray | None = None,
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
@@ -40,6 +42,9 @@ def towers(
         (``"rmse"``).
     target : str
         Of which flux the score is.
+    land : xr.DataArray, optional
+        A grid, dims (lat, lon) and perhaps time; its cells that are not missing are drawn in grey
+        below the towers.
     ax : matplotlib Axes, optional
         New ones by default; those of cartopy too.
     title : str, optional
@@ -63,12 +68,14 @@ def towers(
     'igbp'
     """
     require_matplotlib()
-    lat, lon = named(ds, ("lat", "latitude")), named(ds, ("lon", "longitude"))
+    lat, lon = named(ds, _LAT), named(ds, _LON)
     if lat is None or lon is None or lat.ndim != 1 or lat.dims != lon.dims:
         raise DataError("a map of towers needs lat and lon along one dimension, one for each tower")
     value = _value(ds, colour, target, str(lat.dims[0]))
     if ax is None:
         ax = new_axes((8.0, 4.2))
+    if land is not None:
+        _ground(ax, land)
     dots: dict[str, Any] = {
         "s": 34,
         "edgecolors": "white",
@@ -82,7 +89,7 @@ def towers(
         _by_number(ax, lon, lat, value, dots)
     if projected(ax):
         ax.set_global()  # type: ignore[attr-defined]
-    else:
+    elif land is None:
         _room(ax, lon.values, lat.values)
     dress_map(ax)
     of = f" of {target}" if "target" in ds.dims and colour in ds.data_vars else ""
@@ -123,6 +130,21 @@ def _years(ds: xr.Dataset, dim: str) -> xr.DataArray:
     days = length / np.timedelta64(1, "D") if flux[time].dtype.kind == "M" else length.days
     years = flux.notnull().sum(time) * float(days) / 365.25
     return years.rename("years").assign_attrs(long_name="labelled time", units="years")
+
+
+def _ground(ax: Axes, land: xr.DataArray) -> None:
+    """Grey cells where a grid is not missing."""
+    time = time_dim(land)
+    there = land.notnull() if time is None else land.notnull().any(time)
+    grid = there.where(there).to_dataset(name="land")
+    lat, lon = named(grid, _LAT), named(grid, _LON)
+    if lat is None or lon is None or there.ndim != 2:
+        raise DataError(f"land={land.name!r} with dims {land.dims} is no grid (lat, lon)")
+    grey: dict[str, Any] = {"cmap": "Greys", "vmin": 0, "vmax": 6, "shading": "nearest"}
+    cells = grid.land.transpose(lat.dims[0], lon.dims[-1])
+    if not projected(ax):
+        ax.set_ylim(*filled(cells, str(lat.name)))
+    ax.pcolormesh(lon, lat, cells, **grey, **in_degrees(ax))
 
 
 def _by_class(
