@@ -173,6 +173,7 @@ def _by_number(
         high = max(abs(low), abs(high))
         low, colours = -high, "RdBu_r"
     ax.scatter(lon[~known], lat[~known], **{**dots, "facecolors": "none", "edgecolors": "#999999"})
+    dots = {**dots, "edgecolors": "#4d4d4d", "linewidths": 0.5}
     drawn = ax.scatter(
         lon[known], lat[known], c=number[known], cmap=colours, vmin=low, vmax=high, **dots
     )
