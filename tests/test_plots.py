@@ -167,6 +167,15 @@ def test_hovmoeller_is_the_mean_over_longitude(grid) -> None:
     assert "gross primary production" in ax.child_axes[0].get_ylabel()
 
 
+def test_dates_do_not_overlap(grid) -> None:
+    _, ax = plt.subplots(figsize=(3.0, 2.0))
+    grid.flux.plot.hovmoeller(ax=ax)
+    ax.figure.canvas.draw()
+    boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+    assert len(boxes) >= 2
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+
+
 def test_hovmoeller_leaves_out_latitudes_without_land(grid) -> None:
     dry = grid.where(grid.lat > -30)
     assert grid.GPP.attrs["units"] == CARBON

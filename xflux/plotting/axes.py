@@ -102,6 +102,16 @@ def latitudes(ax: Axes) -> None:
     )
 
 
+def short_dates(ax: Axes, time: Any) -> None:
+    """Dates below the axes, no more of them and no longer than there is room for."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    if time.dtype.kind == "M":
+        locator = AutoDateLocator(minticks=3, maxticks=8)
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def bar_beside(ax: Axes, drawn: Any, label: str, *, extend: str = "neither") -> None:
     """A colour bar on the right of the axes, as high as they are."""
     assert ax.figure is not None

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xflux.errors import DataError
-from xflux.plotting.axes import bar_beside, latitudes, new_axes, plain
+from xflux.plotting.axes import bar_beside, latitudes, new_axes, plain, short_dates
 from xflux.plotting.parts import time_dim
 from xflux.styles import SEA, label_of, require_matplotlib, style_of
 
@@ -85,6 +85,7 @@ def hovmoeller(
     drawn = ax.pcolormesh(_dates(band[time]), band[lat], band, **colours)
     bar_beside(ax, drawn, label_of(flux), extend="max" if (finite > high).any() else "neither")
     latitudes(ax)
+    short_dates(ax, band[time])
     ax.set_ylabel("latitude")
     ax.set_title(str(flux.name) if title is None else title, loc="left", fontweight="bold")
     plain(ax)

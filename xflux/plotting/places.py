@@ -140,7 +140,7 @@ def _ground(ax: Axes, land: xr.DataArray) -> None:
     lat, lon = named(grid, _LAT), named(grid, _LON)
     if lat is None or lon is None or there.ndim != 2:
         raise DataError(f"land={land.name!r} with dims {land.dims} is no grid (lat, lon)")
-    grey: dict[str, Any] = {"cmap": "Greys", "vmin": 0, "vmax": 6, "shading": "nearest"}
+    grey: dict[str, Any] = {"cmap": "Greys", "vmin": 0, "vmax": 4, "shading": "nearest"}
     cells = grid.land.transpose(lat.dims[0], lon.dims[-1])
     if not projected(ax):
         ax.set_ylim(*filled(cells, str(lat.name)))

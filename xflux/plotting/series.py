@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xflux.errors import DataError
-from xflux.plotting.axes import new_axes, plain
+from xflux.plotting.axes import new_axes, plain, short_dates
 from xflux.plotting.parts import spread_of, target_of, time_dim
 from xflux.styles import label_of, require_matplotlib, style_of
 
@@ -79,6 +79,7 @@ def series(
     if style_of(target).diverging:
         ax.axhline(0, color="#888888", lw=0.8, zorder=0)
     ax.margins(x=0.01)
+    short_dates(ax, line[time])
     ax.set_ylabel(label_of(flux))
     if label:
         ax.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
