@@ -6,6 +6,7 @@ import importlib.machinery
 import inspect
 import sys
 import types
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -173,7 +174,7 @@ def test_dates_do_not_overlap(grid) -> None:
     ax.figure.canvas.draw()
     boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
     assert len(boxes) >= 2
-    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_hovmoeller_leaves_out_latitudes_without_land(grid) -> None:
