@@ -50,10 +50,7 @@ format: $(VENV)/.with-dev
 	@$(BIN)/ruff format .
 
 notebooks: $(VENV)/.with-notebooks
-	@set -e; for notebook in $(wildcard notebooks/*.ipynb); do \
-	    echo "$$notebook"; \
-	    MPLBACKEND=agg $(BIN)/jupyter execute --kernel_name=python3 --timeout=600 "$$notebook"; \
-	done
+	@MPLBACKEND=agg $(BIN)/python notebooks/execute.py
 
 docs: $(VENV)/.with-docs
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html

@@ -74,3 +74,37 @@ def pretty_units(flux: xr.DataArray) -> str:
     carbon = str(flux.name).removesuffix("_std") in STYLES and units.startswith(("g ", "kg "))
     text = re.sub(r"(?<=[a-z])(-?\d+)\b", r"$^{\1}$", units)
     return f"[{text} of carbon]" if carbon else f"[{text}]"
+
+
+IGBP = {
+    "ENF": "#1b5e20",
+    "EBF": "#2e9e44",
+    "DNF": "#6d8b3c",
+    "DBF": "#8bc34a",
+    "MF": "#4d9078",
+    "CSH": "#a1662f",
+    "OSH": "#d7a86e",
+    "WSA": "#b8860b",
+    "SAV": "#e0b400",
+    "GRA": "#f28e2b",
+    "WET": "#3f7fbf",
+    "CRO": "#d6417b",
+    "SNO": "#9fb6c8",
+    "BSV": "#8c8c8c",
+}
+"""Colours of land covers: forests green, shrubs brown, grass yellow to orange, wet blue."""
+
+_CLASSES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#777777")
+
+
+def class_colours(names: list[str]) -> dict[str, str]:
+    """A colour for every class: those of IGBP where all are, others one after another.
+
+    Examples
+    --------
+    >>> class_colours(["ENF", "WET"])["WET"]
+    '#3f7fbf'
+    """
+    if set(names) <= {*IGBP, "", "URB", "WAT", "CVM"}:
+        return {name: IGBP.get(name, "#bbbbbb") for name in names}
+    return {name: _CLASSES[k % len(_CLASSES)] for k, name in enumerate(names)}

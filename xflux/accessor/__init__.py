@@ -11,6 +11,7 @@ import xarray as xr
 from xflux.accessor.adding import Adding
 from xflux.accessor.auditing import Auditing
 from xflux.accessor.calibrating import Calibrating
+from xflux.accessor.drawing import Drawing
 from xflux.accessor.explaining import Explaining
 from xflux.accessor.learning import Learning
 from xflux.accessor.predicting import Predicting
@@ -24,7 +25,15 @@ if getattr(getattr(xr.Dataset, "flux", None), "__module__", None) == __name__:
 
 @xr.register_dataset_accessor("flux")
 class FluxAccessor(
-    Auditing, Preparing, Learning, Transferring, Calibrating, Predicting, Explaining, Adding
+    Auditing,
+    Preparing,
+    Learning,
+    Transferring,
+    Calibrating,
+    Predicting,
+    Explaining,
+    Adding,
+    Drawing,
 ):
     """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
 
