@@ -34,10 +34,10 @@ extensions = [
     "sphinx_autosummary_accessors",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "_static"]
+exclude_patterns = ["_build", "_static", "_templates"]
 default_role = "py:obj"
-templates_path = [sphinx_autosummary_accessors.templates_path]
-myst_enable_extensions = ["colon_fence", "dollarmath", "smartquotes"]
+templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
+myst_enable_extensions = ["colon_fence", "smartquotes"]
 myst_heading_anchors = 4
 
 # Notebooks are kept without outputs. They run once, and again only when their code has changed.
@@ -104,6 +104,20 @@ def links_of_page(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = within_docs(source[0], up="")
 
 
+def links_of_docstring(
+    app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]
+) -> None:
+    """A docstring names a page as docs/towers.md; here it is a link."""
+    lines[:] = [re.sub(r"`*docs/([\w-]+)\.md`*", r":doc:`/\1`", line) for line in lines]
+
+
+def signature(
+    app: Sphinx, what: str, name: str, found: object, options: object, arguments: str, result: str
+) -> tuple[str, str] | None:
+    """A model comes from training or a file; nobody calls its class."""
+    return ("", "") if name == "xflux.FluxModel" else None
+
+
 def within_docs(text: str, *, up: str) -> str:
     """Links between files of the repository as links between pages; `up` leads to docs/."""
     text = re.sub(r"\]\(\.\./notebooks/", f"]({up}notebooks/", text)
@@ -116,3 +130,5 @@ def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("builder-inited", bring_notebooks, priority=100)
     app.connect("source-read", links_of_page)
+    app.connect("autodoc-process-docstring", links_of_docstring)
+    app.connect("autodoc-process-signature", signature)
