@@ -16,6 +16,8 @@ import pandas as pd
 import xarray as xr
 
 import xflux
+from xflux.cf.entities import entity_values
+from xflux.cf.schema import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 CARBON = 12.011e-6 * 86400
@@ -95,6 +97,12 @@ def information(path: Path) -> None:
     tell(path.name, pairs)
 
 
+def height(ds: xr.Dataset) -> np.ndarray:
+    """The elevation as a model would see it."""
+    schema = resolve(ds)
+    return entity_values(ds, schema, "elevation")
+
+
 def gridded(folder: Path) -> None:
     """Drivers of gridded files."""
     for product, years in (("era5", "1979-2018"), ("era5_land", "1981-2018")):
@@ -102,20 +110,28 @@ def gridded(folder: Path) -> None:
             xr.open_dataset(folder / f"oggm_oetztal/sel_{product}_monthly_{n}_{years}.nc")
             for n in ("t2m", "prcp")
         )
-        ds = warm.flux.drivers(beside=wet)
-        pairs = {"TA": (ds.TA, warm.t2m - 273.15), "P": (ds.P, wet.tp * 1000.0)}
-        tell(f"{product} t2m, prcp", pairs)
+        ground = xr.open_dataset(folder / f"oggm_oetztal/sel_{product}_invariant.nc")
+        ds = warm.flux.drivers(beside=[wet, ground])
+        pairs = {"TA": (ds.TA, warm.t2m - 273.15), "P": (ds.P, wet.tp * 1000.0),
+                 "elevation": (height(ds), ground.z / 9.80665)}  # fmt: skip
+        tell(f"{product} t2m, prcp, invariant", pairs)
     path = folder / "xclim_era5_cities/daily_surface_cancities_1990-1993.nc"
     raw = xr.open_dataset(path).astype("float64")
     ds = xr.open_dataset(path).flux.drivers()
     cities = {"TA": raw.tas - 273.15, "SW_IN": raw.rsds, "P": raw.pr * 86400}
     tell(path.name, {n: (ds[n].transpose(*v.dims), v) for n, v in cities.items()})
     raw = xr.open_dataset(folder / "dvmdostem_toolik/historic-climate.nc")
-    ds = raw.flux.drivers()
+    ground = xr.open_dataset(folder / "dvmdostem_toolik/topo.nc")
+    ds = raw.flux.drivers(beside=ground, units={"elevation": "m"})
     days = raw.time.dt.days_in_month
     tell(
-        "historic-climate.nc",
-        {"TA": (ds.TA, raw.tair), "P": (ds.P, raw.precip.astype(float) / days)},
+        "historic-climate.nc, topo.nc",
+        {
+            "TA": (ds.TA, raw.tair),
+            "P": (ds.P, raw.precip.astype(float) / days),
+            "SW_IN": (ds.SW_IN, raw.nirr),
+            "elevation": (height(ds), ground.elevation),
+        },
     )
 
 

@@ -85,6 +85,55 @@ def fluxes_on_map(fluxes: xr.Dataset) -> None:
     save(fig, "world.png")
 
 
+GROUPS = {
+    "light": (("SW_IN",), "#e8b021"),
+    "leaves": (("LAI", "EVI"), "#3f9b4b"),
+    "warmth": (("TA", "TA_MIN", "TA_MAX"), "#c8553d"),
+    "dry air": (("VPD",), "#a07cc5"),
+    "rain": (("P",), "#3e7cb1"),
+    "season": (("season",), "#9aa3a8"),
+}
+"""Drivers that say much the same, and their colour."""
+
+
+def what_made_it(tower: xr.Dataset) -> None:
+    """Contributions to GPP through a year against the usual one, and their size by days back."""
+    model = xflux.load_model("daily")
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(13, 3.9), layout="constrained", width_ratios=(3, 2)
+    )
+    year = tower.time.dt.year.values[-1]
+    why = tower.flux.attribute(model, at=str(year), baseline="climatology", lags=60)
+    days = why.contribution.rolling(time=7, center=True).mean()
+    above = below = xr.zeros_like(why.GPP)
+    for name, (drivers, colour) in GROUPS.items():
+        part = days.sum("lag", skipna=False).sel(driver=list(drivers)).sum("driver", skipna=False)
+        for bottom, values in ((above, part.clip(min=0)), (below, part.clip(max=0))):
+            left.fill_between(why.time, bottom, bottom + values, color=colour, linewidth=0)
+        above, below = above + part.clip(min=0), below + part.clip(max=0)
+        left.fill_between([], [], [], color=colour, label=name)
+    anomaly = (why.GPP - why.GPP_at_baseline).rolling(time=7, center=True).mean()
+    left.plot(why.time, anomaly, color="#222222", linewidth=1.3, label="GPP - usual GPP")
+    left.set_title(f"What made {year} different, 7-day means", loc="left", fontweight="bold")
+    left.set_ylabel("g m$^{-2}$ d$^{-1}$ of carbon")
+    left.legend(frameon=False, ncols=4, fontsize=8.5, loc="upper left")
+    left.set_ylim(top=1.35 * left.get_ylim()[1])
+    bins = {"same day": (0, 0), "1 to 7": (1, 7), "8 to 30": (8, 30), "31 to 59": (31, 59)}
+    base = xr.zeros_like(why.lag[: len(bins)], dtype=float).values
+    for drivers, colour in GROUPS.values():
+        part = why.contribution.sel(driver=list(drivers)).sum("driver", skipna=False)
+        sums = [part.sel(lag=slice(*ends)).sum("lag", skipna=False) for ends in bins.values()]
+        size = [float(abs(values).mean()) for values in sums]
+        right.bar(list(bins), size, bottom=base, color=colour, width=0.7)
+        base = base + size
+    right.set_title("How far back, mean size over the year", loc="left", fontweight="bold")
+    right.set_xlabel("days back")
+    for ax in (left, right):
+        ax.axhline(0, color="#888888", linewidth=0.8)
+        ax.spines[["top", "right"]].set_visible(False)
+    save(fig, "attribution.png")
+
+
 def save(fig: plt.Figure, name: str) -> None:
     """Write a figure of less than 300 kB."""
     FOLDER.mkdir(exist_ok=True)
@@ -104,6 +153,7 @@ def main() -> None:
     from_towers_to_map(train, world, fluxes)
     fluxes_on_map(fluxes)
     towers_kept_out(test.flux.predict(model), test)
+    what_made_it(test.isel(site=different_land_cover(test)[:1]).squeeze("site"))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,32 @@ def test_monthly_files_of_era5(shared_data: Path) -> None:
             assert (np.diff(found.latitude) < 0).all()
 
 
+def test_the_geopotential_of_the_ground_is_an_elevation(shared_data: Path) -> None:
+    folder = shared_data / "gridded" / "oggm_oetztal"
+    for product, years in (("era5", "1979-2018"), ("era5_land", "1981-2018")):
+        warm = xr.open_dataset(folder / f"sel_{product}_monthly_t2m_{years}.nc")
+        ground = xr.open_dataset(folder / f"sel_{product}_invariant.nc")
+        found = warm.flux.drivers(beside=ground.chunk())
+        np.testing.assert_array_equal(found.z, ground.z.isel(time=0))
+        assert "elevation = z [m**2 s**-2]" in repr(found.flux)
+        heights = found.z / 9.80665
+        assert 500 < float(heights.min()) < float(heights.max()) < 4000, "the Alps"
+
+
+def test_topography_without_units_is_left_out_and_said(shared_data: Path) -> None:
+    folder = shared_data / "gridded" / "dvmdostem_toolik"
+    climate = xr.open_dataset(folder / "historic-climate.nc").isel(time=slice(24))
+    ground = xr.open_dataset(folder / "topo.nc")
+    with warned("VPD is derived", "elevation is left out", count=2):
+        found = climate.flux.drivers(beside=ground)
+    assert "elevation" not in found.coords
+    with warned("VPD is derived"):
+        found = climate.flux.drivers(beside=ground, units={"elevation": "m"})
+    np.testing.assert_array_equal(found.elevation, ground.elevation)
+    assert found.elevation.attrs["units"] == "m"
+    assert "units" not in ground.elevation.attrs
+
+
 def test_daily_cities(shared_data: Path) -> None:
     path = shared_data / "gridded/xclim_era5_cities/daily_surface_cancities_1990-1993.nc"
     with xr.open_dataset(path) as ds:

@@ -194,7 +194,7 @@ def test_wrong_arguments_are_refused(arguments, capsys) -> None:
     with pytest.raises(SystemExit) as done:
         cli.main(arguments)
     assert done.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert "usage:" in capsys.readouterr().err.lower()
 
 
 def test_version(capsys) -> None:

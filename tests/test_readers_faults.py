@@ -113,7 +113,7 @@ def test_truncated_archives(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     refuses(path, "cannot be read .*download it again")
     path.write_bytes(b"no zip at all")
-    refuses(path, "named .zip and is none")
+    refuses(path, "named .zip and is no zip archive")
     damaged = bytearray(whole)
     damaged[200:260] = bytes(60)
     path.write_bytes(bytes(damaged))

@@ -11,7 +11,7 @@ import xarray as xr
 from tower_files import SITE, base, bif, era, fullset, pack, stamps, write
 
 import xflux
-from xflux.errors import XfluxWarning
+from xflux.errors import SchemaError, XfluxWarning
 
 CARBON = 12.011e-6 * 86400
 
@@ -318,3 +318,67 @@ def test_cf_checker_has_nothing_to_say(tmp_path: Path, step: str) -> None:
 
 def test_hours_that_no_stamp_has() -> None:
     assert stamps("HR")["TIMESTAMP_START"][1] == 200501010100
+
+
+@pytest.mark.parametrize(
+    ("qualified", "of_two"),
+    [("TA_PI_F_1_1_A", "TA_PI_F_1_1_1"), ("TA_PI_F", "TA_1_2_1"), ("TA_1_1_1", "TA_1_2_1")],
+)
+def test_qualifiers_of_base(tmp_path: Path, qualified: str, of_two: str) -> None:
+    """Of several columns of one quantity the first position is taken, and said."""
+    text = base().replace("TA_1_1_1,", f"{qualified},").replace("TA_1_2_1,", f"{of_two},")
+    path = write(tmp_path, f"AMF_{SITE}_BASE_HH_1-5.csv", text)
+    with pytest.warns(XfluxWarning, match="no GPP"):
+        ds = xflux.open_towers(path)
+    taken = ds.TA.attrs["source"].split()[-1]
+    assert taken in (qualified, of_two)
+    raw = pd.read_csv(path, comment="#")
+    close(ds.TA, raw[taken].to_numpy().reshape(-1, 48).mean(1))
+
+
+def test_stamps_with_seconds_and_hours_of_base(tmp_path: Path) -> None:
+    text = base()
+    path = write(tmp_path, f"AMF_{SITE}_BASE_HH_1-5.csv", text)
+    table = pd.read_csv(path, comment="#")
+    wanted = table["TA_1_1_1"].to_numpy().reshape(-1, 48).mean(1)
+    seconds = table.assign(
+        TIMESTAMP_START=table.TIMESTAMP_START * 100, TIMESTAMP_END=table.TIMESTAMP_END * 100
+    )
+    hours = table.iloc[::2].assign(TIMESTAMP_END=table.TIMESTAMP_END.to_numpy()[1::2])
+    for name, held, ta in (
+        ("HH", seconds, wanted),
+        ("HR", hours, table["TA_1_1_1"].to_numpy()[::2].reshape(-1, 24).mean(1)),
+    ):
+        other = write(tmp_path, f"AMF_{SITE}_BASE_{name}_1-5.csv", held)
+        with pytest.warns(XfluxWarning, match="no GPP"):
+            close(xflux.open_towers(other).TA, ta)
+
+
+def test_months_by_their_first_day(tmp_path: Path) -> None:
+    table = fullset("MM")
+    table["TIMESTAMP"] = table["TIMESTAMP"] * 100 + 1
+    path = write(tmp_path, f"FLX_{SITE}_FLUXNET2015_FULLSET_MM_2005-2005_1-4.csv", table)
+    ds = xflux.open_towers(path)
+    assert ds.sizes["time"] == 12
+    close(ds.GPP, table["GPP_NT_VUT_REF"])
+
+
+@pytest.mark.parametrize("product", ["FULLSET_HH", "SUBSET_DD", "FULLSET_HR", "FLUXMET_DD"])
+def test_the_fluxnet_product_of_ameriflux(tmp_path: Path, product: str) -> None:
+    table = fullset(product[-2:])
+    path = write(tmp_path, f"AMF_{SITE}_FLUXNET_{product}_2005-2005_3-5.csv", table)
+    ds = xflux.open_towers(path)
+    assert dict(ds.sizes) == {"site": 1, "time": 365}
+    assert {"GPP", "Reco", "NEE", "TA", "SW_IN", "VPD", "P"} <= set(ds.data_vars)
+
+
+@pytest.mark.parametrize("change", ["units", "iso"])
+def test_times_that_are_no_numbers_name_the_row(tmp_path: Path, change: str) -> None:
+    table = fullset("DD").astype(object)
+    if change == "units":
+        table = pd.concat([pd.DataFrame([dict.fromkeys(table.columns, "unit")]), table])
+    else:
+        table["TIMESTAMP"] = pd.date_range("2005", periods=365).strftime("%Y-%m-%d")
+    path = write(tmp_path, f"FLX_{SITE}_FLUXNET2015_FULLSET_DD_2005-2005_1-4.csv", table)
+    with pytest.raises(SchemaError, match=r"in row 1; expected numbers like 20050131"):
+        xflux.open_towers(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+import logging
 from typing import TYPE_CHECKING
 
 from xflux import accessor as accessor
@@ -29,6 +30,9 @@ from xflux.readers.open_towers import open_towers
 
 if TYPE_CHECKING:
     from xflux.model import FluxModel as FluxModel
+
+
+logging.getLogger("xflux").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> object:

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+
+import click
 
 from xflux import __version__
-from xflux.errors import XfluxError, XfluxWarning
-from xflux.pretrained import bundled_models, load_model
+from xflux.commands.check import check
+from xflux.commands.demo import demo
+from xflux.commands.evaluate import evaluate
+from xflux.commands.group import PROGRAM, Commands, Failed, examples, log_to_terminal
+from xflux.commands.models import card, models
+from xflux.commands.predict import predict
+from xflux.commands.train import train
 
-DESCRIPTION = """\
-Carbon fluxes between land and air: learn from flux towers, predict where there are none.
-In Python: import xflux, then ds.flux on any xarray Dataset of towers or gridded drivers.
-"""
 
-EXAMPLES = """\
-examples:
-  python -m xflux demo                              simulated towers, no network, some minutes
-  python -m xflux demo --data fluxnet2015-monthly   real towers, downloaded once (17 MB)
-  python -m xflux demo --members 2 --output maps    a smaller ensemble, into the folder maps
-  python -m xflux models                            the ensembles that come with xflux
-"""
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        [
+            "python -m xflux demo                              simulated towers, some minutes",
+            "python -m xflux demo --data fluxnet2015-monthly   real towers, fetched once (17 MB)",
+            "python -m xflux check FLX_*.zip                   look for faults in tower files",
+            "python -m xflux train FLX_*.zip -o carbon.safetensors",
+            "python -m xflux evaluate towers.nc --model carbon.safetensors",
+            "python -m xflux predict drivers.zarr -o fluxes.zarr --model carbon.safetensors",
+            "python -m xflux predict --help                    options and more examples",
+        ]
+    ),
+)
+@click.version_option(__version__, prog_name="xflux", message="%(prog)s %(version)s")
+@click.option("--verbose", "-v", is_flag=True, help="Say when a step begins and ends.")
+@click.pass_context
+def commands(context: click.Context, verbose: bool) -> None:
+    """Carbon fluxes between land and air.
+
+    Learn from flux towers, predict where there are none. In Python: import xflux, then ds.flux on
+    any xarray Dataset of towers or gridded drivers.
+    """
+    if verbose:
+        context.with_resource(log_to_terminal())
+
+
+for _command in (demo, check, train, evaluate, predict, models, card):
+    commands.add_command(_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, or 1 after an error, which is printed as one message, or 130 after Ctrl-C.
 
+    Raises
+    ------
+    SystemExit
+        With 0 after ``--help`` and ``--version``, with 2 where the arguments are wrong.
+
     Examples
     --------
     >>> main(["models", "--names"])
@@ -47,102 +74,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     monthly
     0
     """
-    options = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], None] = options.command
+    args = None if argv is None else list(argv)
     try:
-        with _readable_warnings():
-            command(options)
-    except (XfluxError, ImportError, OSError) as error:
-        print(f"xflux: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nxflux: stopped", file=sys.stderr)
-        return 130
+        code = commands.main(args, prog_name=PROGRAM, standalone_mode=False)
+    except Failed as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from error
+    if code is not None:
+        raise SystemExit(code)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    layout: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser(
-        prog="python -m xflux", description=DESCRIPTION, epilog=EXAMPLES, **layout
-    )
-    parser.add_argument("--version", action="version", version=f"xflux {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    demo = commands.add_parser(
-        "demo",
-        help="train on towers, score on towers kept out, predict a world, write netCDF and maps",
-        description="Train an ensemble on towers, score it on towers kept out, predict a simulated "
-        "world with it and with the bundled ensemble; write CF netCDF files and maps.",
-        epilog=EXAMPLES,
-        **layout,
-    )
-    demo.add_argument(
-        "--data",
-        default="simulated-towers",
-        choices=["simulated-towers", "fluxnet2015-monthly"],
-        help="towers to learn from (default: %(default)s)",
-    )
-    demo.add_argument(
-        "--output", default="xflux-demo", metavar="DIR", help="folder (default: %(default)s)"
-    )
-    demo.add_argument(
-        "--members", type=_positive, default=5, metavar="N", help="of the ensemble (default: 5)"
-    )
-    demo.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    demo.add_argument("--quiet", action="store_true", help="no progress bar")
-    demo.set_defaults(command=_demo)
-
-    models = commands.add_parser("models", help="show the ensembles that come with xflux")
-    models.add_argument("--names", action="store_true", help="names alone")
-    models.set_defaults(command=_models)
-    return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
-def _demo(options: argparse.Namespace) -> None:
-    from xflux import demo
-
-    demo.run(
-        options.data,
-        output=options.output,
-        members=options.members,
-        seed=options.seed,
-        progress=not options.quiet,
-        say=lambda line: print(line, flush=True),
-    )
-
-
-def _models(options: argparse.Namespace) -> None:
-    for name in bundled_models():
-        print(name if options.names else f"{name}\n{load_model(name)}\n")
-
-
-@contextmanager
-def _readable_warnings() -> Iterator[None]:
-    """Show each warning of xflux once, as a note without file and line."""
-    shown: set[str] = set()
-    usual = warnings.showwarning
-
-    def show(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any
-    ) -> None:
-        if not issubclass(category, XfluxWarning):
-            usual(message, category, filename, lineno, *more)
-        elif str(message) not in shown:
-            shown.add(str(message))
-            print(f"note: {message}", file=sys.stderr)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", XfluxWarning)
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ files (by default the user's cache folder). ``XFLUX_DATA_URL`` stands in for
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
 import importlib.resources
@@ -15,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +23,12 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xflux.errors import DataError, DownloadError
+from xflux.fetching import cache_folder, quiet_pooch
 
 if TYPE_CHECKING:
     import pooch
 
+_LOG = logging.getLogger(__name__)
 _HOST = "https://raw.githubusercontent.com/"
 _MONTHLY = "fluxnet2015-monthly"
 _COMMIT = "088f93b493f3b3cf2fdbcccc7dd9bc3dbcc95b24"
@@ -232,7 +233,7 @@ def _store(registry: dict[str, str]) -> pooch.Pooch:
     """Join the cache folder, the server and the registry, as the environment has them now."""
     import pooch
 
-    folder = Path(os.environ.get("XFLUX_DATA_DIR") or pooch.os_cache("xflux")).expanduser()
+    folder = cache_folder()
     host = os.environ.get("XFLUX_DATA_URL") or _HOST
     if not host.startswith(("http://", "https://")):
         raise DownloadError(
@@ -246,7 +247,8 @@ def _store(registry: dict[str, str]) -> pooch.Pooch:
 def _fetch(store: pooch.Pooch, files: Sequence[str], progress: bool | None) -> None:
     """Download the files that are not in the cache, or damaged there, several at a time."""
     import pooch
-    from tqdm.auto import tqdm
+
+    from xflux.progress import over_files
 
     def is_kept(file: str) -> bool:
         path = store.abspath / file
@@ -260,14 +262,10 @@ def _fetch(store: pooch.Pooch, files: Sequence[str], progress: bool | None) -> N
         raise _cache_error(store, error) from error
     if not missing:
         return
-    bar = tqdm(
-        total=len(missing),
-        desc=_MONTHLY,
-        unit="file",
-        disable=None if progress is None else not progress,
-    )
+    bar = over_files(len(missing), _MONTHLY, progress, stays=True)
+    _LOG.info("fetching %d files from %s to %s", len(missing), store.base_url, store.abspath)
     run = _Download(store, limit=min(_WORKERS, len(missing)))
-    with _quiet(pooch.get_logger()), bar, ThreadPoolExecutor(_WORKERS) as pool:
+    with quiet_pooch(), bar, ThreadPoolExecutor(_WORKERS) as pool:
         for _ in pool.map(run.fetch, missing):
             bar.update()
     if run.cache_error is not None:
@@ -344,17 +342,6 @@ def _innermost(error: BaseException) -> str:
     ):
         seen = inner
     return type(seen).__name__
-
-
-@contextlib.contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Keep a logger from writing a line for each file."""
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _report(store: pooch.Pooch, run: _Download, count: int) -> str:

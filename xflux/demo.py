@@ -20,6 +20,7 @@ from xflux.errors import DataError
 from xflux.model import FluxModel
 from xflux.pretrained import model_for
 from xflux.styles import require_matplotlib
+from xflux.whole import write_netcdf
 
 __all__ = ["SIZES", "Size", "run"]
 
@@ -124,12 +125,12 @@ def run(
     say("\n" + _table(test, _scored(test, predicted, model, bundled)) + "\n")
 
     paths = {"model": model.save(folder / "model.safetensors")}
-    paths["towers"] = write(predicted, folder / "towers.nc")
+    paths["towers"] = write_netcdf(predicted, folder / "towers.nc")
     world = datasets.load("simulated-grid", shape=size.shape, time_step=size.time_step)
     say(f"Predicting a simulated world of {size.shape[0]} x {size.shape[1]} cells, one year")
     for name, ensemble in (("trained", model), ("bundled", bundled)):
         fluxes = _flux(world).predict(ensemble)
-        paths[f"world {name}"] = write(fluxes, folder / f"world_{name}.nc")
+        paths[f"world {name}"] = write_netcdf(fluxes, folder / f"world_{name}.nc")
         paths[f"map {name}"] = draw_world(fluxes, folder / f"world_{name}.png", _caption(name))
     paths["scatter"] = draw_towers(predicted, test, folder / "towers.png")
     say(f"Done in {time.monotonic() - begin:.0f} s. Written:")
@@ -138,13 +139,6 @@ def run(
     fluxes_file = paths["world trained"].as_posix()
     say(f'Go on with:  xr.open_dataset("{fluxes_file}").GPP.mean("time").plot()')
     return paths
-
-
-def write(ds: xr.Dataset, path: Path) -> Path:
-    """Write a prediction as compressed netCDF-4 and return the path."""
-    encoding = {name: {"zlib": True, "complevel": 2} for name in ds.data_vars}
-    ds.to_netcdf(path, encoding=encoding)
-    return path
 
 
 def draw_world(fluxes: xr.Dataset, path: Path, title: str) -> Path:

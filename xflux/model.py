@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import html
 import json
 import os
 import re
@@ -17,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xflux import soundness
+from xflux import card, soundness
 from xflux.cf.schema import Schema
 from xflux.cf.targets import CARBON, Target
-from xflux.cf.variables import BY_NAME
 from xflux.errors import ModelFileError
 from xflux.features import Characteristic, Inputs
 from xflux.prediction import ensemble, inference
@@ -134,22 +132,86 @@ class FluxModel:
         Path
         """
         path = Path(path)
-        about = json.dumps(_to_json(self), sort_keys=True)
-        content = write_file(self.members.data, about)
-        write_whole(path, content)
+        write_whole(path, self._file())
         return path
 
+    def push(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        overwrite: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Share the model: write its file and its card to a folder or a bucket.
+
+        Parameters
+        ----------
+        target : path or URL
+            A folder, made if it is not there, or a URL that fsspec knows, such as
+            ``"s3://bucket/models"``.
+        name : str, optional
+            Of the file. By default the name on the card and the beginning of the file's hash, so
+            that two models are never called the same.
+        overwrite : bool
+            Replace another model of the same name.
+        storage_options : mapping, optional
+            For fsspec.
+
+        Returns
+        -------
+        str
+            The line that loads it, with the hash that the file must have. Where others see the
+            folder under another address, put that in its place.
+
+        Raises
+        ------
+        WriteError
+            Another model is called so, or the target cannot be written.
+        ModelError
+            The name is none that a file can have.
+
+        Examples
+        --------
+        >>> line = xflux.load_model("daily").push("memory://models", name="mine")
+        >>> line.partition(", ")[0]
+        'xflux.load_model("memory://models/mine.safetensors"'
+        """
+        from xflux.sharing import push
+
+        return push(
+            self._file(),
+            lambda line: card.as_page(self, load=line),
+            target,
+            title=card.name_of(self),
+            name=name,
+            overwrite=overwrite,
+            storage_options=storage_options,
+        )
+
+    def card_page(self, *, load: str | None = None) -> str:
+        """The card as a page of Markdown: what the model needs, how good it is, its licence.
+
+        Parameters
+        ----------
+        load : str, optional
+            The line of Python that loads it, for the page to show.
+
+        Examples
+        --------
+        >>> print(xflux.load_model("daily").card_page().splitlines()[0])
+        # daily
+        """
+        return card.as_page(self, load=load)
+
+    def _file(self) -> bytes:
+        return write_file(self.members.data, json.dumps(_to_json(self), sort_keys=True))
+
     def __repr__(self) -> str:
-        rows = "\n".join(f"  {name:<16} {text}" for name, text in _summary(self))
-        return f"<xflux.FluxModel>\n{rows}"
+        return card.as_text(self)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in _summary(self)
-        )
-        return f"<div><strong>xflux.FluxModel</strong><table>{rows}</table></div>"
+        return card.as_html(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.members.data, json.dumps(_to_json(self), sort_keys=True))
@@ -159,57 +221,6 @@ def _version() -> str:
     from xflux import __version__
 
     return __version__
-
-
-def _summary(model: FluxModel) -> list[tuple[str, str]]:
-    inputs, card = model.inputs, model.card
-
-    def shown(names: tuple[str, ...]) -> str:
-        return ", ".join(
-            f"{name} [{BY_NAME[name].units}]" if name in BY_NAME else name for name in names
-        )
-
-    towers = card.get("towers", ())
-    rows = [
-        ("name", str(card.get("name", "own training"))),
-        ("method", f"{model.settings.method}, {model.settings.members} members of "
-                   f"{model.settings.hidden} hidden units"),
-        ("time step", inputs.time_step),
-        ("predicts", ", ".join(f"{t.name} [{t.units}]" for t in model.targets)),
-        ("needs", shown(inputs.required)),
-        ("uses", shown(inputs.optional) or "nothing more"),
-        ("characteristics", ", ".join(c.label for c in inputs.characteristics) or "none"),
-        ("trained on", f"{len(towers)} entities, {card.get('labelled_steps', '?')} labelled steps, "
-                       f"{' to '.join(card.get('period', ()))}"),
-        *_tuned(card),
-        ("epochs", f"{model.settings.last_epoch} of a schedule of {model.settings.epochs}"),
-        ("validation", _validation(card)),
-        ("sha256", model.sha256[:16]),
-    ]  # fmt: skip
-    return rows
-
-
-def _tuned(card: Mapping[str, Any]) -> list[tuple[str, str]]:
-    about = card.get("finetuned")
-    if not about:
-        return []
-    return [
-        ("tuned", f"{about['what']} of {about['from']!r}, on {about['entities_count']} entities, "
-                  f"{about['steps_used']} labelled steps"),
-    ]  # fmt: skip
-
-
-def _validation(card: Mapping[str, Any]) -> str:
-    curve = card.get("validation_loss") or ()
-    if curve:
-        return (
-            f"loss {min(curve):.3f} on clusters of entities kept out (epoch "
-            f"{int(np.argmin(curve)) + 1} of {len(curve)})"
-        )
-    scores = card.get("scores", {})
-    if scores:
-        return ", ".join(f"{name} RMSE {value:.2f}" for name, value in scores.items())
-    return "none: too few clusters, or epochs given"
 
 
 def write_file(weights: bytes, about: str) -> bytes:
@@ -234,12 +245,14 @@ def _digest(weights: bytes, about: str) -> str:
     return hashlib.sha256(weights + b"\0" + about.encode()).hexdigest()
 
 
-def read_model(path: str | os.PathLike[str]) -> FluxModel:
+def read_model(path: str | os.PathLike[str], *, sha256: str | None = None) -> FluxModel:
     """Read and check a model file.
 
     Parameters
     ----------
     path : path
+    sha256 : str, optional
+        That the file must have.
 
     Returns
     -------
@@ -250,14 +263,20 @@ def read_model(path: str | os.PathLike[str]) -> FluxModel:
     FileNotFoundError
         There is no such file.
     ModelFileError
-        The file is damaged, hostile, too large, or of a newer format.
+        The file is damaged, hostile, too large, of a newer format, or has another sha256.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no model file {os.fspath(path)!r}; see xflux.bundled_models()")
     if path.stat().st_size > LIMIT:
         raise ModelFileError(f"{path} is larger than {LIMIT // 2**20} MiB: not a model of xflux")
-    return parse_model(path.read_bytes(), str(path))
+    content = path.read_bytes()
+    if sha256 is not None and _hash(content) != sha256.lower():
+        raise ModelFileError(
+            f"{path} has the sha256 {_hash(content)}, not {sha256}: it is another file, or was "
+            "changed. Ask who shared it for the line to load it"
+        )
+    return parse_model(content, str(path))
 
 
 def parse_model(content: bytes, where: str) -> FluxModel:
@@ -280,10 +299,10 @@ def parse_model(content: bytes, where: str) -> FluxModel:
         raise ModelFileError(f"{damaged} (its sha256 does not match)")
     try:
         model = _from_json(json.loads(about), weights)
-        _summary(model), model.source  # what a card says must be of a kind that can be shown
+        card.as_text(model), card.as_page(model), card.as_html(model), model.source
         return model
-    except ModelFileError:
-        raise
+    except ModelFileError as error:
+        raise ModelFileError(f"{where}: {error}") from error
     except (RecursionError, *_WRONG) as error:
         raise ModelFileError(f"{damaged} ({type(error).__name__}: {error})") from error
 
@@ -341,5 +360,8 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
         if "targets" in about
         else CARBON,
     )
-    soundness.check(inputs, settings, model.targets, model.weights)
+    try:
+        soundness.check(inputs, settings, model.targets, model.weights)
+    except ModelFileError as error:
+        raise ModelFileError(f"{error}; fetch or train it anew") from error
     return model

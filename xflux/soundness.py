@@ -43,7 +43,10 @@ def check(
         raise ModelFileError("the model's inputs have names that are no text")
     unknown = [name for name in inputs.derived if name not in DERIVED]
     if unknown:
-        raise ModelFileError(f"the model derives {', '.join(unknown)}, which this xflux cannot")
+        raise ModelFileError(
+            f"the model derives {', '.join(unknown)}, which this xflux cannot; a newer "
+            "one may: pip install --upgrade xflux"
+        )
     if inputs.time_step not in features.GAP_LIMIT:
         raise ModelFileError(f"the model has an unknown time step {inputs.time_step!r}")
     columns = len(inputs.drivers) + len(inputs.derived)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import xarray as xr
 
+from xflux.accessor.adding import Adding
 from xflux.accessor.auditing import Auditing
+from xflux.accessor.explaining import Explaining
 from xflux.accessor.learning import Learning
 from xflux.accessor.predicting import Predicting
 from xflux.accessor.preparing import Preparing
@@ -20,7 +22,7 @@ if getattr(getattr(xr.Dataset, "flux", None), "__module__", None) == __name__:
 
 
 @xr.register_dataset_accessor("flux")
-class FluxAccessor(Auditing, Preparing, Learning, Transferring, Predicting):
+class FluxAccessor(Auditing, Preparing, Learning, Transferring, Predicting, Explaining, Adding):
     """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
 
     Parameters

@@ -41,6 +41,8 @@ def without_time(ds: xr.Dataset, schema: Schema, name: str) -> xr.DataArray:
     if schema.time_dim not in array.dims:
         return array
     first = array.isel({schema.time_dim: 0}, drop=True)
+    if array.sizes[schema.time_dim] == 1:
+        return first
     if array.chunks is None and bool(((array == first) | (array.isnull() & first.isnull())).all()):
         return first
     found = "is lazy along time" if array.chunks is not None else "changes in time"

@@ -19,6 +19,8 @@ MONTH = YEAR / 12
 """Mean length of a month in days, for amounts a month on steps that are no months."""
 CARBON = 12.011
 """Molar mass of carbon, g mol-1 (IUPAC 2021, doi:10.1515/pac-2019-0603)."""
+GRAVITY = 9.80665
+"""Standard gravity, m s-2 (CGPM 1901), by which ECMWF divides a geopotential to get a height."""
 
 CANONICAL: dict[str, str] = {
     "temperature": "degC",
@@ -128,6 +130,7 @@ _TABLE: dict[str, dict[str, Conversion]] = {
         **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), _SAME),
         "km": Conversion(1e3),
         "cm": Conversion(1e-2),
+        **dict.fromkeys(("m2 s-2", "J kg-1"), Conversion(1.0 / GRAVITY)),  # a geopotential
     },
     "depth": {"mm": _SAME, "kg m-2": _SAME, "cm": Conversion(10.0), "m": Conversion(1e3)},
     "latitude": dict.fromkeys(

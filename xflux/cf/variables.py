@@ -384,8 +384,12 @@ VARIABLES: tuple[Variable, ...] = (
         quantity="length",
         long_name="elevation",
         standard_name="surface_altitude",
-        standard_names=("height_above_mean_sea_level", "height_above_reference_ellipsoid"),
-        aliases={"xflux": ("elevation", "elev", "altitude")},
+        standard_names=(
+            "height_above_mean_sea_level",
+            "height_above_reference_ellipsoid",
+            "geopotential",  # the invariant one of a reanalysis
+        ),
+        aliases={"xflux": ("elevation", "elev", "altitude"), "CMIP": ("orog",)},
         low=-500.0,
         high=9000.0,
         hints=FILL,

@@ -23,7 +23,7 @@ from xflux.drivers.clock import Clock
 from xflux.drivers.parts import Part
 from xflux.drivers.series import Series
 from xflux.drivers.times import days_like, parts
-from xflux.errors import SchemaError
+from xflux.errors import SchemaError, warn
 
 _KEPT = ("institution", "source", "references", "license", "doi", "featureType")
 _ALSO = {
@@ -175,6 +175,9 @@ def _with_characteristics(
     out: xr.Dataset, part: Part, tolerance: float | None, problems: list[str]
 ) -> xr.Dataset:
     """What a part says of places, as coordinates; what is there already stays."""
+    for name, problem in part.schema.problems.items():
+        if name in BY_NAME and BY_NAME[name].role == "characteristic" and not _has(out, name):
+            warn(f"{name} is left out, and no driver needs it: {problem}")
     for name in part.schema.names("characteristic"):
         variable = part.schema.matches[name].variable
         if variable in out.variables or _has(out, name):
@@ -187,7 +190,11 @@ def _with_characteristics(
         wrong = differences(out, array.to_dataset(), tolerance=tolerance, what=_BESIDE)
         problems += wrong
         if not wrong:
-            out = out.assign_coords({variable: array.variable})
+            known, taken = part.schema.matches[name].units, array.variable
+            if known is not None and "units" not in taken.attrs:
+                taken = taken.copy(deep=False)
+                taken.attrs["units"] = known
+            out = out.assign_coords({variable: taken})
     return out
 
 

@@ -49,7 +49,9 @@ def check(choices: Choices, inputs: Inputs | None) -> None:
         if value not in known
     ]
     if not 0.0 < choices.completeness <= 1.0:
-        problems.append(f"completeness={choices.completeness!r} is no share; type completeness=0.9")
+        problems.append(
+            f"completeness={choices.completeness!r} is not between 0 and 1; type completeness=0.9"
+        )
     if inputs is not None and choices.to not in (None, inputs.time_step):
         problems.append(f"to={choices.to!r}, but the model is {inputs.time_step}; leave out to=")
     if problems:

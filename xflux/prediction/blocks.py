@@ -296,17 +296,19 @@ def canonical(
     return values
 
 
-def _predict_cells(
-    task: Task,
+def physical(
+    plan: Plan,
     timed: list[npt.NDArray[np.generic]],
     fixed: list[npt.NDArray[np.generic]],
     days: npt.NDArray[np.float64],
-    fraction: Array,
-    past: _Past | None,
-    keep: bool,
-) -> tuple[list[Array], Course, Memory | None]:
-    """Fluxes of some cells, ([realization,] C, T) each, with their course and memory."""
-    plan = task.plan
+) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.generic]]]:
+    """Drivers (C, T) and characteristics (C,) in xflux's units, by name.
+
+    Raises
+    ------
+    DataError
+        Values are out of their plausible range.
+    """
     values = canonical(plan, timed, days)
     statics = {
         match.name: characteristic_values(match, array)
@@ -319,14 +321,29 @@ def _predict_cells(
     ]
     if problems:
         raise DataError("; ".join(problems))
-    given = [name for name in plan.inputs.drivers if name in values]
+    return values, statics
+
+
+def _predict_cells(
+    task: Task,
+    timed: list[npt.NDArray[np.generic]],
+    fixed: list[npt.NDArray[np.generic]],
+    days: npt.NDArray[np.float64],
+    fraction: Array,
+    past: _Past | None,
+    keep: bool,
+) -> tuple[list[Array], Course, Memory | None]:
+    """Fluxes of some cells, ([realization,] C, T) each, with their course and memory."""
+    plan = task.plan
+    values, statics = physical(plan, timed, fixed, days)
+    given = {name: values[name] for name in plan.inputs.drivers if name in values}
     block = features.assemble(
         plan.inputs,
-        {name: values[name] for name in given},
+        given,
         statics,
         np.asarray(statics["lat"], dtype=np.float32),
         fraction,
-        before=None if past is None else past.drivers(plan, given),
+        before=None if past is None else past.drivers(plan, list(given)),
     )
     if len(fixed) > len(plan.statics):
         joined = np.concatenate([block.characteristics, fixed[-1].astype(np.float32)], axis=1)

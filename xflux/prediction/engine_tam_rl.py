@@ -40,7 +40,10 @@ class TamRlEngine:
     def __init__(self, members: Sequence[ModulatedMember]) -> None:
         first = members[0].running
         if any(not torch.equal(member.running.spans, first.spans) for member in members):
-            raise ModelError("the members take running means over different spans: train anew")
+            raise ModelError(
+                "the members take running means over different spans, so they are of more than "
+                "one training: train anew"
+            )
         self.device, self.stride = first.kernel.device, STRIDE
         self.members, self.running = list(members), first
         self.width = sum(member.width for member in members)

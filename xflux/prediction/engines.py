@@ -225,10 +225,16 @@ def build(
 
     method = method_of(members[0])
     if any(method_of(weights) != method for weights in members):
-        raise ModelError("the members of the ensemble are of different methods: train anew")
+        raise ModelError(
+            "the members are of different methods, so they are of more than one training: train "
+            "anew"
+        )
     spans = [weights.get("running.spans", np.zeros(0)) for weights in members]
     if any(not np.array_equal(other, spans[0]) for other in spans):
-        raise ModelError("the members take running means over different spans: train anew")
+        raise ModelError(
+            "the members take running means over different spans, so they are of more than one "
+            "training: train anew"
+        )
     choice = choose(device, precision, method=method, outputs=sizes(members).outputs)
     if method == "metaflux":
         from xflux.prediction.engine_metaflux import MetaFluxEngine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import math
 import os
 import uuid
@@ -26,6 +27,8 @@ from xflux.prediction.streaming import state_sizes
 from xflux.prediction.unfinished import Note, Unfinished
 from xflux.prediction.writing import Job, digest
 from xflux.progress import StepBar
+
+_LOG = logging.getLogger(__name__)
 
 AT_ONCE = 1000
 """Blocks of one graph: it stays small, however long the run is."""
@@ -112,7 +115,8 @@ def _check(run: Run, mode: str, chunks: Mapping[str, int]) -> None:
     unknown = sorted(map(str, chunks.keys() - set(run.order)))
     if unknown:
         raise WriteError(
-            f"chunks= names {', '.join(unknown)}, the fluxes have {', '.join(run.order)}"
+            f"chunks= names {', '.join(unknown)}, the fluxes have {', '.join(run.order)}: "
+            "leave out the others"
         )
     stacked = [n for n, index in run.ds.indexes.items() if isinstance(index, pd.MultiIndex)]
     if stacked:
@@ -212,6 +216,11 @@ def _write(run: Run, job: Job, goes_on: bool, progress: bool | None) -> None:
     if goes_on:
         _check_drivers(job, sources, notes, token)
     blocks = [(s, t) for s, t in job.cut if t not in notes or notes[t].slab < s]
+    _LOG.info(
+        "%s %s: %d blocks to write, of %d",
+        "going on with" if goes_on else "writing", job.store.part, len(blocks),
+        job.cut.tiles * job.cut.slabs,
+    )  # fmt: skip
     total = int(np.prod(list(job.cut.sizes.values()), dtype=np.int64))
     left = sum(job.cut.steps(tile, slab) for slab, tile in blocks)
     unit = "cell months" if run.task.plan.inputs.time_step == "monthly" else "cell days"

@@ -49,7 +49,10 @@ def read_half_hours(found: Found) -> Record:
     fluxes = {base: _at_positions(header, base) for base in _FLUX_KINDS}
     wanted = [c for group in (*names.values(), *fluxes.values()) for c in group]
     if not wanted:
-        raise DataError("none of the columns that xflux reads (TA, SW_IN, VPD, RH, P, NEE, FC)")
+        raise DataError(
+            "none of the columns that xflux reads (TA, SW_IN, VPD, RH, P, NEE, FC): use the file "
+            "as published"
+        )
     table = read_table(found.source, header, ["TIMESTAMP_START", *wanted])
     time = parse_stamps(table["TIMESTAMP_START"], "TIMESTAMP_START")
     check_order(time)

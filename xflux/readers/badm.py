@@ -53,7 +53,10 @@ def read_badm(found: Found) -> dict[str, dict[str, Any]]:
     table = read_table(found.source, header, columns, prose=True).astype(object)
     if "SITE_ID" not in table:
         if not found.site:
-            raise DataError("no column SITE_ID, and no tower in the file's name")
+            raise DataError(
+                "no column SITE_ID, and no tower in the file's name: name it after the tower, "
+                "as in AMF_US-Ha1_BIF.csv"
+            )
         table["SITE_ID"] = found.site
     check_named(table, "SITE_ID")
     if "GROUP_ID" not in table:

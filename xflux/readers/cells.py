@@ -77,7 +77,7 @@ def read_header(source: Source, start: bytes | None = None) -> Header:
     """
     start = source.start() if start is None else start
     if not start.strip(b"\0 \t\r\n\xef\xbb\xbf"):
-        raise DataError("the file is empty")
+        raise DataError("the file is empty: download it again")
     if start[:2] == b"PK":
         return _sheet_header(source)
     if start[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
@@ -94,7 +94,9 @@ def read_header(source: Source, start: bytes | None = None) -> Header:
             comments.append(head.strip(' ,;\t"\n'))
         skip += 1
     else:
-        raise DataError("the file has no header")
+        raise DataError(
+            "the file has no header: the first row names the columns, TIMESTAMP,TA_F,..."
+        )
     delimiter = max(",;\t", key=head.count)
     rows = list(csv.reader([head, *itertools.islice(lines, 5)], delimiter=delimiter))
     names = tuple(name.strip().lstrip("\ufeff") for name in rows[0])
@@ -141,7 +143,7 @@ def read_table(
     ):  # empty lines, as spreadsheets leave them
         table = table.dropna(how="all")
     if table.empty:
-        raise DataError("found no row below the header")
+        raise DataError("found no row below the header: download the file again")
     return table
 
 

@@ -109,7 +109,10 @@ def columns_of(names: tuple[str, ...], choices: Choices) -> Mapping[str, str]:
     """
     columns = _columns(set(names), names, choices)
     if not columns:
-        raise DataError("none of the columns that xflux reads (TA_F, SW_IN_F, NEE_VUT_REF, ...)")
+        raise DataError(
+            "none of the columns that xflux reads (TA_F, SW_IN_F, NEE_VUT_REF, ...): use the "
+            "file as published"
+        )
     return columns
 
 
@@ -123,7 +126,7 @@ def stamps_of(names: tuple[str, ...]) -> str:
     """
     stamps = [name for name in ("TIMESTAMP", "TIMESTAMP_START") if name in names]
     if not stamps:
-        raise DataError("no column TIMESTAMP or TIMESTAMP_START")
+        raise DataError("no column TIMESTAMP or TIMESTAMP_START: use the file as published")
     return stamps[-1]
 
 

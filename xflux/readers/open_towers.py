@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from xflux.readers.records import Choices, Record
     from xflux.readers.sources import Source
 
+_LOG = logging.getLogger(__name__)
 _FACTS = ("lat", "lon", "elevation", "igbp", "climate", "utc_offset")
 _LARGE = 8 * 2**20  # bytes; the mean size of files from which on threads pay
 _Item = TypeVar("_Item")
@@ -127,6 +129,7 @@ def open_towers(
         raise SchemaError(["no file of towers was found"], where="the tower files")
     for note in run.remarks:
         warn(note)
+    _LOG.info("read %d towers from %d files", ds.sizes["site"], run.files)
     return ds
 
 
@@ -140,6 +143,7 @@ class _Run:
     workers: int | None
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    files: int = 0
 
     def read(
         self, sources: Sequence[Source], facts: dict[str, dict[str, Any]]
@@ -150,6 +154,7 @@ class _Run:
         from xflux.readers.recognise import recognise
         from xflux.readers.towers_dataset import lay_out
 
+        self.files = len(sources)
         found = [f for f in self._each(recognise, sources, "looking") if f is not None]
         known = self._site_information(found)
         tables: list[Record] = []
@@ -274,7 +279,7 @@ class _Run:
         self, function: Callable[[_Item], _Result], items: Sequence[_Item], what: str
     ) -> list[_Result | None]:
         """Call a function for each item, several at a time; what fails is noted."""
-        from tqdm.auto import tqdm
+        from xflux.progress import over_files
 
         def attempt(item: _Item) -> tuple[_Result | None, str | None]:
             try:
@@ -288,12 +293,10 @@ class _Run:
                     text = f"cannot be read ({type(error).__name__}: {text})"
                 return None, f"{where}: {text}"
 
-        hidden = not what or (None if self.progress is None else not self.progress)
+        progress = self.progress if what else False
         threads = min(self.workers or _threads(items), len(items))
         with ExitStack() as stack:
-            bar = stack.enter_context(
-                tqdm(total=len(items), desc=what, unit="file", disable=hidden, leave=False)
-            )
+            bar = stack.enter_context(over_files(len(items), what, progress))
             pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
             results = []
             for result, problem in pool.map(attempt, items) if pool else map(attempt, items):
@@ -358,7 +361,9 @@ def _choices(
         if value not in known
     ]
     if not 0.0 < completeness <= 1.0:
-        problems.append(f"completeness={completeness!r} is no share; type completeness=0.9")
+        problems.append(
+            f"completeness={completeness!r} is not between 0 and 1; type completeness=0.9"
+        )
     if workers is not None and workers < 1:
         problems.append(f"workers={workers!r}; expected 1 or more, type workers=1")
     if problems:

@@ -59,9 +59,12 @@ def read_plumber2(found: Found, choices: Choices) -> Record:
         ds = _load(found)
     site = str(ds.attrs.get("site_code", "") or found.site).strip()
     if not site:
-        raise DataError("no tower: neither the attribute site_code nor the file's name has one")
+        raise DataError(
+            "no tower: neither the attribute site_code nor the file's name has one; name it "
+            "after the tower, as in AU-How_2003-2017_OzFlux_Met.nc"
+        )
     if "time" not in ds.coords or ds["time"].dtype.kind != "M":
-        raise DataError("no time coordinate that can be read")
+        raise DataError("no time coordinate that can be read: use the file as published")
     time = pd.DatetimeIndex(ds["time"].values).as_unit("ns")
     if time.hasnans:
         raise DataError("times are missing; the file is damaged: download it again")
@@ -74,7 +77,10 @@ def read_plumber2(found: Found, choices: Choices) -> Record:
     _add_fluxes(ds, raw, notes, choices, days)
     _add_vpd(raw, notes)
     if not raw:
-        raise DataError("none of the variables of PLUMBER2 (Tair, SWdown, NEE, GPP, ...)")
+        raise DataError(
+            "none of the variables of PLUMBER2 (Tair, SWdown, NEE, GPP, ...): use the file as "
+            "published"
+        )
     return Record(
         site=site,
         product="PLUMBER2",

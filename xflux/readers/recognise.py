@@ -133,5 +133,7 @@ def _step(name: str, header: Header) -> str:
         step = STEPS.get(digits(header.rows[0][at]) if at < len(header.rows[0]) else 0, "")
         if step == "daily" and column == "TIMESTAMP_START":
             return "weekly"
+        if step == "daily" and said == "monthly":  # months by the number of their first day
+            return said
         return step or said
     return said

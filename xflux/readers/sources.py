@@ -126,7 +126,7 @@ def _is_archive(path: Path) -> bool:
         start = handle.read(4)
     if start[:2] != b"PK":
         if path.suffix.lower() == ".zip":
-            raise DataError("it is named .zip and is none")
+            raise DataError("it is named .zip and is no zip archive: download it again")
         return False
     with zipfile.ZipFile(path) as archive:
         check_sizes(archive)

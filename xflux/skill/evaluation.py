@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -15,9 +16,12 @@ from xflux.cf.schema import Schema
 from xflux.cf.variables import BY_NAME, TARGETS
 from xflux.errors import DataError, ModelError, SchemaError
 from xflux.model import FluxModel
+from xflux.progress import within
 from xflux.skill import metrics, splits
 from xflux.skill.clusters import clusters
 from xflux.training.towers import to_canonical
+
+_LOG = logging.getLogger(__name__)
 
 
 def observations(ds: xr.Dataset, schema: Schema, *, qc: float = 0.5) -> xr.Dataset:
@@ -44,7 +48,9 @@ def observations(ds: xr.Dataset, schema: Schema, *, qc: float = 0.5) -> xr.Datas
 
     found = [name for name in TARGETS if name in schema.matches]
     if not found:
-        raise SchemaError(["no targets (GPP, Reco, NEE) to score against"])
+        raise SchemaError(
+            ['no targets (GPP, Reco, NEE) to score against: name them, variables={"GPP": "..."}']
+        )
     schema.require(found, task="scoring")
     days = step_days(ds[schema.time], schema.time_step or "daily")
     fluxes: dict[Hashable, xr.DataArray] = {}
@@ -82,7 +88,11 @@ def evaluate(
     """
     predicted = prediction if isinstance(prediction, xr.Dataset) else prediction.predict(ds, schema)
     names = _other_targets(predicted)
-    observed = _other_labels(ds, predicted, names) if names else observations(ds, schema, qc=qc)
+    observed = (
+        other_labels(ds, {name: predicted[name].attrs.get("units") for name in names})
+        if names
+        else observations(ds, schema, qc=qc)
+    )
     scales = ("all", "seasonal", "anomaly", "between") if by_scale else None
     time = str(schema.time_dim)
     return metrics.scores(predicted, observed, time=time, targets=names or None, scales=scales)
@@ -96,11 +106,16 @@ def _other_targets(predicted: xr.Dataset) -> list[str]:
     return [name for name in names if name.removesuffix("_std") not in {*names} - {name}]
 
 
-def _other_labels(ds: xr.Dataset, predicted: xr.Dataset, names: list[str]) -> xr.Dataset:
-    """Labels of new targets, which must be there in the units of the prediction."""
-    problems = [f"no labels of {name} to score against" for name in names if name not in ds]
-    for name in (n for n in names if n in ds):
-        found, expected = (part[name].attrs.get("units") for part in (ds, predicted))
+def other_labels(ds: xr.Dataset, units: Mapping[str, str | None]) -> xr.Dataset:
+    """Labels of new targets, which must be there in the units of the prediction.
+
+    Raises
+    ------
+    SchemaError
+    """
+    problems = [f"no labels of {name} to score against" for name in units if name not in ds]
+    for name, expected in units.items():
+        found = ds[name].attrs.get("units") if name in ds else expected
         if found != expected:
             problems.append(
                 f"{name!r} is in {found!r}, its prediction in {expected!r}: convert it, or "
@@ -108,7 +123,7 @@ def _other_labels(ds: xr.Dataset, predicted: xr.Dataset, names: list[str]) -> xr
             )
     if problems:
         raise SchemaError(problems, where="the Dataset for scoring")
-    return ds[names]
+    return ds[list(units)]
 
 
 def groups_of(
@@ -215,7 +230,9 @@ def cross_validate(
         if not test.size:
             continue
         train = np.flatnonzero(splits.training_side(fold, fold=k, groups=groups))
-        model = fit_model(ds.isel({dim: train}), schema, qc=qc, **(training or {}))
+        _LOG.info("%s of %d: %d entities kept out", names[k], len(names), test.size)
+        with within(f"{k + 1}/{len(names)} {names[k]}"):
+            model = fit_model(ds.isel({dim: train}), schema, qc=qc, **(training or {}))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*classes that the model has not seen.*")
             parts.append((test, model.predict(ds.isel({dim: test}), schema)))

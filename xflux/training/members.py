@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +27,8 @@ from xflux.training.supervised import Weights, target_spread, to_tensors
 from xflux.training.towers import Towers
 from xflux.training.validation import spatial_validation
 from xflux.training.windows import Tensors
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,12 @@ def train_ensemble(
     key = "" if checkpoint is None else fingerprint(tensors, inputs, settings, folds=folds)
     kept = Checkpoint(checkpoint, key)
     curve: tuple[float, ...] = ()
+    begin = time.monotonic()
+    _LOG.info(
+        "training %d members of %s on %d entities, up to %d epochs, on %s",
+        settings.members, settings.method, len(towers.labels), settings.last_epoch,
+        f"{processes} processes" if processes else place,
+    )  # fmt: skip
     with (
         contextlib.closing(Bar((folds + settings.members) * settings.last_epoch, progress)) as bar,
         _runner(tensors, inputs, kept, processes) as runner,
@@ -150,6 +160,11 @@ def train_ensemble(
             bar.skip((settings.epochs - settings.last_epoch) * settings.members)
         done = training.run(member_jobs(settings))
     kept.remove()
+    _LOG.info(
+        "trained in %.0f s: %d epochs, loss of the last %s",
+        time.monotonic() - begin, settings.last_epoch,
+        ", ".join(f"{reached.losses[-1]:.3f}" for reached in done),
+    )  # fmt: skip
     return Trained(
         members=tuple(reached.weights for reached in done),
         settings=settings,
@@ -199,7 +214,10 @@ class _Training:
     def run(self, jobs: Sequence[Job]) -> list[Reached]:
         """Train jobs from where the checkpoint has them; those that are done are not trained."""
         found = {job.name: self.kept.reached(job.name) for job in jobs}
-        self.bar.skip(sum(reached.epochs for reached in found.values()))
+        earlier = sum(reached.epochs for reached in found.values())
+        if earlier:
+            _LOG.info("going on from %s: %d epochs are done", self.kept.path, earlier)
+        self.bar.skip(earlier)
 
         def report(job: Job, reached: Reached) -> None:
             found[job.name] = reached

@@ -1,0 +1,1 @@
+"""Budgets: what fluxes on a grid add up to."""
