@@ -23,7 +23,7 @@ help:
 	@echo "make lint        ruff: rules and format"
 	@echo "make types       mypy"
 	@echo "make notebooks   run every notebook"
-	@echo "make docs        build the documentation into docs/_build/html"
+	@echo "make docs        run the notebooks and build the documentation into docs/_build/html"
 	@echo "make bench       run the benchmarks that need no other data"
 	@echo "make format      let ruff put the code in order"
 	@echo "make clean       remove what was built; make distclean removes $(VENV) as well"
@@ -62,7 +62,7 @@ bench: $(VENV)/.with-benchmarks
 	done
 
 clean:
-	@rm -rf build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf build dist docs/_build docs/notebooks docs/reference .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import xflux
+from xflux import errors
 from xflux.errors import XfluxWarning
 from xflux.training import fitting
 
@@ -52,6 +53,17 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
     gone = [link for link in links if not (page.parent / link.partition("#")[0]).exists()]
     assert not gone
+
+
+def test_reference_names_all_that_is_public() -> None:
+    listed = set((ROOT / "docs" / "reference.md").read_text(encoding="utf-8").split())
+    methods = [name for name in dir(xflux.accessor.FluxAccessor) if not name.startswith("_")]
+    wanted = {f"Dataset.flux.{name}" for name in methods} | {
+        f"errors.{name}" if hasattr(errors, name) else name
+        for name in xflux.__all__
+        if not name.startswith("_") and name != "datasets"
+    }
+    assert not wanted - listed, "name them in docs/reference.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
