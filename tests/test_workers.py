@@ -183,12 +183,11 @@ def test_a_process_that_does_not_start_is_an_error(
         trained(monthly, workers=2)
 
 
-class Unsendable(Exception):
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(f"{one} and {two}")
-
-
 def test_any_error_can_be_sent() -> None:
+    class Unsendable(Exception):  # here, where dask cannot teach pickle how to send it
+        def __init__(self, one: int, two: int) -> None:
+            super().__init__(f"{one} and {two}")
+
     for error, kind in ((KeyError("radiation"), KeyError), (Unsendable(3, 4), RuntimeError)):
         try:
             raise error

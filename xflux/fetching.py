@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from xflux.errors import DownloadError
-from xflux.progress import over_bytes
 
 _LOG = logging.getLogger(__name__)
 _PIECE = 2**16
@@ -186,16 +185,16 @@ def _copy(
     progress: bool | None,
 ) -> None:
     """Write the pieces of a file, as long as they are not too many."""
+    from xflux.progress import over_bytes
+
     too_large = DownloadError(f"{url} is larger than {limit // 2**20} MiB: not a model of xflux")
     if size is not None and size > limit:
         raise too_large
     count = 0
-    step: Callable[[int], object]
     with open(output, "wb") as file, over_bytes(size, "model", progress) as bar:
-        step = bar.update
         for piece in pieces:
             count += len(piece)
             if count > limit:
                 raise too_large
             file.write(piece)
-            step(len(piece))
+            bar.update(len(piece))

@@ -136,9 +136,9 @@ def _totals(
         rate = sums.isel(part=part) * rule.factor / (steps if rule.per_step else 1.0)
         total = (xr.dot(rate, bare, dim=time) / _GRAMS).where(area > 0)
         if MEMBERS in total.dims and not members and total.sizes[MEMBERS] > 1:
-            totals[f"{name}_std"] = total.std(MEMBERS, ddof=1)
+            totals[f"{name}_std"] = total.std(MEMBERS, ddof=1, skipna=False)
         if MEMBERS in total.dims and not members:
-            total = total.mean(MEMBERS)
+            total = total.mean(MEMBERS, skipna=False)
         totals[name] = total
     ordered = [*names, *(name for name in totals if name not in names)]
     out = xr.Dataset({name: totals[name] for name in ordered})
