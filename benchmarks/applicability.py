@@ -5,10 +5,10 @@ has seen::
 
     python benchmarks/applicability.py --data ../shared/data --models output/cross_validation/...
 
-Printed, for drivers alone (what ``applicability=True`` gives) and with season and characteristics:
-the Spearman correlation of dissimilarity with the size of the error over steps, and with RMSE over
-towers, RMSE (g m-2 d-1) by quartile of dissimilarity, and RMSE within and outside of the area of
-applicability. Then the time of a prediction on a simulated grid, alone, with quantiles and with
+Printed, for drivers alone (what ``applicability=True`` gives) and with season and characteristics
+too: the Spearman correlation of dissimilarity with the size of the error over steps, and with RMSE
+over towers, RMSE (g m-2 d-1) by quartile of dissimilarity, and RMSE within and outside of the area
+of applicability. Then the time of a prediction on a simulated grid, alone, with quantiles and with
 dissimilarity, paired rounds on one core.
 """
 
