@@ -67,6 +67,24 @@ def scored_labels(ds: xr.Dataset) -> xr.Dataset:
     return observed.where(observed.GPP.notnull() & observed.Reco.notnull())
 
 
+def fold_model(
+    ds: xr.Dataset, fold: np.ndarray, k: int, keep: Path, epochs: int, settings: dict
+) -> xflux.FluxModel:
+    """The model that has not seen a fold, trained unless it is there."""
+    path = keep / f"fold{k}.safetensors"
+    if not path.exists():
+        keep.mkdir(parents=True, exist_ok=True)
+        train = ds.isel(site=fold != k)
+        fit_towers(
+            read_towers(train, resolve(train)),
+            epochs=epochs,
+            checkpoint=keep / f"fold{k}.checkpoint",
+            progress=True,
+            settings=settings,
+        ).save(path)
+    return xflux.load_model(path)
+
+
 def predict_folds(
     ds: xr.Dataset, fold: np.ndarray, keep: Path, epochs: int, settings: dict
 ) -> xr.Dataset:
@@ -76,17 +94,8 @@ def predict_folds(
     for k in sorted(set(fold.tolist())):
         path = keep / f"fold{k}.nc"
         if not path.exists():
-            train, test = ds.isel(site=fold != k), ds.isel(site=fold == k)
-            model_path = keep / f"fold{k}.safetensors"
-            if not model_path.exists():
-                fit_towers(
-                    read_towers(train, resolve(train)),
-                    epochs=epochs,
-                    checkpoint=keep / f"fold{k}.checkpoint",
-                    progress=True,
-                    settings=settings,
-                ).save(model_path)
-            model = xflux.load_model(model_path)
+            test = ds.isel(site=fold == k)
+            model = fold_model(ds, fold, k, keep, epochs, settings)
             sets = [
                 test.drop_vars([n for n in gone if n in test]).flux.predict(model)[TARGETS]
                 for gone in DRIVER_SETS.values()

@@ -4,7 +4,9 @@ First the cross-validation, whose scores go into the card, then the training on 
 
     python benchmarks/cross_validation.py --data ../shared/data --time-step daily
     python benchmarks/train_bundled.py --data ../shared/data --time-step daily
+    python benchmarks/calibrate_bundled.py --data ../shared/data --time-step daily
 
+The last writes what the cross-validation knows of errors into the same file.
 Nothing but the towers of that folder is seen. The same commands give the same weights on the same
 machine; on another they differ by rounding.
 """

@@ -81,6 +81,13 @@ def test_checker_finds_nothing(files, checker, kind: str, step: str) -> None:
     assert old == []
 
 
+def test_checker_finds_nothing_in_what_stands_beside_the_fluxes(checker, tmp_path: Path) -> None:
+    towers = xflux.datasets.load("simulated-towers", sites=4, years=1)
+    fluxes = towers.flux.predict(quantiles=[0.05, 0.95], applicability=True)
+    fluxes.to_netcdf(tmp_path / "beside.nc")
+    assert complaints(checker, tmp_path / "beside.nc", newest(checker)) == []
+
+
 def test_checker_sees_a_fault(files, checker, tmp_path: Path) -> None:
     ds = xr.load_dataset(files["grid predicted monthly"])
     ds.GPP.attrs["units"] = "carbon"

@@ -39,6 +39,30 @@ def expected(drivers: xr.Dataset, daily_model: FluxModel) -> xr.Dataset:
     return drivers.flux.predict(daily_model)
 
 
+# --- far from training ------------------------------------------------------------------------
+
+FAR: list[Any] = [
+    row(65, "hotter_than_any_tower", "TA", 50.0),
+    row(65, "brighter_than_any_tower", "SW_IN", 480.0),
+    row(65, "more_leaves_than_any_tower", "LAI", 9.0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), FAR)
+def test_drivers_far_outside_of_training_are_said_and_flagged(
+    drivers: xr.Dataset, name: str, value: float
+) -> None:
+    ds = drivers.isel(site=[0, 1]).copy(deep=True)
+    ds[name].loc[{"site": ds.site[1], "time": ds.time[30:60]}] = value
+    with warned(f"{name} is far outside of the", "1 entities (SIM-002)", "applicability=True"):
+        found = ds.flux.predict(applicability=True)
+    assert (found.applicable.isel(site=1, time=slice(30, 60)) == 0).all()
+    near = drivers.isel(site=[0, 1]).flux.predict(applicability=True)
+    assert (near.applicable.isel(site=1, time=slice(30, 60)) == 1).any()
+    lazy = ds.chunk(site=1).flux.predict(applicability=True).compute()
+    xr.testing.assert_equal(lazy.applicable, found.applicable)
+
+
 # --- chunks -----------------------------------------------------------------------------------
 
 CUTS: list[Any] = [

@@ -23,7 +23,8 @@ from xflux.cf.targets import CARBON, Target
 from xflux.cf.variables import BY_NAME
 from xflux.errors import ModelFileError
 from xflux.features import Characteristic, Inputs
-from xflux.prediction import ensemble, inference
+from xflux.prediction import calibration, ensemble, inference
+from xflux.prediction.calibration import Calibration, Extra
 from xflux.prediction.ensemble import Members
 from xflux.training.settings import NAMES, Settings
 from xflux.whole import write_whole
@@ -54,6 +55,8 @@ class FluxModel:
         What is known about the model: towers, period, scores, licence, where not to use it.
     targets : tuple of Target
         What it predicts.
+    calibration : Calibration, optional
+        What entities held out have taught about its errors.
     """
 
     inputs: Inputs
@@ -61,6 +64,7 @@ class FluxModel:
     members: Members
     card: dict[str, Any]
     targets: tuple[Target, ...] = CARBON
+    calibration: Calibration | None = None
 
     @property
     def time_step(self) -> str:
@@ -94,6 +98,7 @@ class FluxModel:
         initial_state: xr.Dataset | None = None,
         keep_state: bool = False,
         support: xr.Dataset | str | None = None,
+        extra: Extra | None = None,
     ) -> tuple[xr.Dataset, xr.Dataset | None]:
         """Predict from a state, and to a state; see `xflux.prediction.inference.predict`."""
         return inference.predict(
@@ -110,6 +115,8 @@ class FluxModel:
             initial_state=initial_state,
             keep_state=keep_state,
             support=support,
+            extra=extra,
+            watched=self.calibration is not None,
         )
 
     @property
@@ -309,6 +316,8 @@ def _to_json(model: FluxModel) -> dict[str, Any]:
     }
     if model.targets != CARBON:
         about["targets"] = [dataclasses.asdict(target) for target in model.targets]
+    if model.calibration is not None:
+        about["calibration"] = calibration.to_json(model.calibration)
     return about
 
 
@@ -332,14 +341,16 @@ def _from_json(about: Mapping[str, Any], members: Members) -> FluxModel:
         if name in NAMES
     }
     settings = Settings(**known)
+    targets = tuple(Target(**t) for t in about["targets"]) if "targets" in about else CARBON
     model = FluxModel(
         inputs=inputs,
         settings=settings,
         members=members,
         card=dict(about["card"]),
-        targets=tuple(Target(**item) for item in about["targets"])
-        if "targets" in about
-        else CARBON,
+        targets=targets,
     )
-    soundness.check(inputs, settings, model.targets, model.weights)
-    return model
+    soundness.check(inputs, settings, targets, model.weights)
+    if "calibration" not in about:
+        return model
+    known_errors = calibration.from_json(about["calibration"], inputs, [t.name for t in targets])
+    return dataclasses.replace(model, calibration=known_errors)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import xarray as xr
 
 from xflux.accessor.auditing import Auditing
+from xflux.accessor.calibrating import Calibrating
 from xflux.accessor.drawing import Drawing
 from xflux.accessor.learning import Learning
 from xflux.accessor.predicting import Predicting
@@ -21,7 +22,7 @@ if getattr(getattr(xr.Dataset, "flux", None), "__module__", None) == __name__:
 
 
 @xr.register_dataset_accessor("flux")
-class FluxAccessor(Auditing, Preparing, Learning, Transferring, Predicting, Drawing):
+class FluxAccessor(Auditing, Preparing, Learning, Transferring, Calibrating, Predicting, Drawing):
     """Learn and predict carbon fluxes on a Dataset; shown, it tells what was understood.
 
     Parameters

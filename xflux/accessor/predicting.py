@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import xarray as xr
@@ -13,6 +13,7 @@ from xflux.cf.schema import Schema, resolve
 
 if TYPE_CHECKING:
     from xflux.model import FluxModel
+    from xflux.prediction.calibration import Extra
 
 
 class Predicting(Understanding):
@@ -31,6 +32,8 @@ class Predicting(Understanding):
         support: xr.Dataset | Literal["drivers", "none"] | None = ...,
         initial_state: xr.Dataset | None = ...,
         return_state: Literal[False] = ...,
+        quantiles: Sequence[float] | None = ...,
+        applicability: bool = ...,
         variables: Mapping[str, str] | None = ...,
         units: Mapping[str, str] | None = ...,
         assume_units: bool = ...,
@@ -49,6 +52,8 @@ class Predicting(Understanding):
         support: xr.Dataset | Literal["drivers", "none"] | None = ...,
         initial_state: xr.Dataset | None = ...,
         return_state: Literal[True],
+        quantiles: Sequence[float] | None = ...,
+        applicability: bool = ...,
         variables: Mapping[str, str] | None = ...,
         units: Mapping[str, str] | None = ...,
         assume_units: bool = ...,
@@ -66,6 +71,8 @@ class Predicting(Understanding):
         support: xr.Dataset | Literal["drivers", "none"] | None = None,
         initial_state: xr.Dataset | None = None,
         return_state: bool = False,
+        quantiles: Sequence[float] | None = None,
+        applicability: bool = False,
         variables: Mapping[str, str] | None = None,
         units: Mapping[str, str] | None = None,
         assume_units: bool = False,
@@ -99,6 +106,13 @@ class Predicting(Understanding):
             begins: the numbers are those of one run over both. One step is then enough.
         return_state : bool
             Also return the state at the end, a Dataset that can be written and read.
+        quantiles : sequence of float, optional
+            Also quantiles of what would be measured, ``[0.05, 0.5, 0.95]``, along a dimension
+            ``quantile``: they are as wide as errors were at towers held out. They are of single
+            steps and do not average. The model must be calibrated, as the bundled daily one is.
+        applicability : bool
+            Also how unlike the drivers of each step are to those of training, and whether they
+            are within the area of applicability.
         variables, units : mapping of str to str, optional
             As in `train`.
         assume_units : bool
@@ -111,7 +125,9 @@ class Predicting(Understanding):
             order, coordinates and calendar of the drivers; lazy where the drivers are, in their
             chunks of time and space. The first 3 days (1 month) of a gap in a driver are bridged
             with its last value; a longer one gives NaN in the rest of it and for the 30 days
-            (3 months) after it. With ``return_state=True`` a pair of this and the state.
+            (3 months) after it. ``quantiles=`` adds GPP_quantile, Reco_quantile and NEE_quantile,
+            ``applicability=True`` dissimilarity and applicable (1 or 0; -1 without a prediction).
+            With ``return_state=True`` a pair of this and the state.
 
         Raises
         ------
@@ -120,8 +136,9 @@ class Predicting(Understanding):
         DataError
             Values are out of range; on lazy data when they are computed.
         ModelError
-            The precision is unknown, the time step is not the model's, or the initial state does
-            not belong to it, to these entities, or to the step before these.
+            The model is not calibrated, the precision is unknown, the time step is not the model's,
+            or the initial state does not belong to it, to these entities, or to the step before
+            these.
 
         Examples
         --------
@@ -132,6 +149,7 @@ class Predicting(Understanding):
         ds, schema, model = self._understood(
             model, characteristics, tolerance, initial_state, variables, units, assume_units
         )
+        extra = _extra(model, quantiles, applicability, members)
         fluxes, state = model.advance(
             ds,
             schema,
@@ -141,6 +159,7 @@ class Predicting(Understanding):
             support=support,
             initial_state=initial_state,
             keep_state=return_state,
+            extra=extra,
         )
         return fluxes if state is None else (fluxes, state)
 
@@ -159,6 +178,8 @@ class Predicting(Understanding):
         support: xr.Dataset | Literal["drivers", "none"] | None = None,
         initial_state: xr.Dataset | None = None,
         final_state: str | os.PathLike[str] | None = None,
+        quantiles: Sequence[float] | None = None,
+        applicability: bool = False,
         storage_options: Mapping[str, Any] | None = None,
         progress: bool | None = None,
         variables: Mapping[str, str] | None = None,
@@ -186,7 +207,7 @@ class Predicting(Understanding):
             Chunks of the store along some dimensions, -1 for all of it. By default those of the
             drivers; maps of more than 65,536 entities are cut, and at least 30 steps go together.
             What fits the chunks of the drivers is read once.
-        members, characteristics, tolerance, device, precision, support
+        members, characteristics, tolerance, device, precision, support, quantiles, applicability
             As in `predict`.
         initial_state : xr.Dataset, optional
             As in `predict`.
@@ -247,6 +268,7 @@ class Predicting(Understanding):
             precision=precision,
             initial_state=initial_state,
             keep_state=final_state is not None,
+            extra=_extra(model, quantiles, applicability, members),
         )
         return predict_to_zarr(
             with_context(run, support),
@@ -284,3 +306,14 @@ class Predicting(Understanding):
             schema.require(task="prediction")
             model = model_for(schema.time_step)
         return ds, schema, trained(model)
+
+
+def _extra(
+    model: FluxModel, quantiles: Sequence[float] | None, applicability: bool, members: bool
+) -> Extra | None:
+    """What is wanted beside the fluxes, of what the model knows."""
+    from xflux.prediction.calibration import extra_of
+
+    return extra_of(
+        model.calibration, quantiles=quantiles, applicability=applicability, members=members
+    )

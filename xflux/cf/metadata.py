@@ -79,7 +79,7 @@ def time_attributes(step: str, clock: str) -> dict[str, str]:
 
 
 def flux_attributes(
-    target: Target, *, grid: bool, spread: bool, time: str = "time"
+    target: Target, *, grid: bool, beside: Sequence[str] = (), time: str = "time"
 ) -> dict[str, str]:
     """Attributes of a predicted flux.
 
@@ -88,14 +88,14 @@ def flux_attributes(
     target : Target
     grid : bool
         Cells rather than towers: the value is a mean over the land of the cell.
-    spread : bool
-        Whether ``<name>_std`` stands beside it.
+    beside : sequence of str
+        Names of what tells how good it is, ``<name>_std`` for example.
     time : str
         Name of the time dimension, which ``cell_methods`` refers to.
 
     Examples
     --------
-    >>> flux_attributes(CARBON[1], grid=False, spread=True)["ancillary_variables"]
+    >>> flux_attributes(CARBON[1], grid=False, beside=["Reco_std"])["ancillary_variables"]
     'Reco_std'
     """
     attributes = {"long_name": target.long_name, "units": target.units}
@@ -104,8 +104,8 @@ def flux_attributes(
     attributes["cell_methods"] = _methods(grid, time)
     if target.comment:
         attributes["comment"] = target.comment
-    if spread:
-        attributes["ancillary_variables"] = f"{target.name}_std"
+    if beside:
+        attributes["ancillary_variables"] = " ".join(beside)
     return attributes
 
 
@@ -117,6 +117,57 @@ def spread_attributes(target: Target, *, grid: bool, time: str = "time") -> dict
         "cell_methods": _methods(grid, time),
         "comment": "spread of the members of the ensemble; not a full uncertainty",
     }
+
+
+def output_attributes(
+    names: Sequence[str], targets: Sequence[Target], *, grid: bool, time: str = "time"
+) -> dict[str, dict[str, Any]]:
+    """Attributes of everything in a prediction, by name.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What is in it: targets, their ``_std`` and ``_quantile``, dissimilarity and applicable.
+    targets : sequence of Target
+    grid, time
+        As in `flux_attributes`.
+
+    Examples
+    --------
+    >>> output_attributes(["GPP", "GPP_quantile"], CARBON, grid=False)["GPP"]["ancillary_variables"]
+    'GPP_quantile'
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for target in targets:
+        own = [f"{target.name}_std", f"{target.name}_quantile", "dissimilarity", "applicable"]
+        beside = [name for name in own if name in names]
+        found[target.name] = dict(flux_attributes(target, grid=grid, beside=beside, time=time))
+        found[own[0]] = dict(spread_attributes(target, grid=grid, time=time))
+        found[own[1]] = {
+            "long_name": f"quantiles of {target.long_name.split(',')[0]}",
+            "units": target.units,
+            "cell_methods": _methods(grid, time),
+            "comment": "of what would be measured in one time step, from errors at towers held "
+            "out; quantiles of a mean or sum over steps are not the mean or sum of these",
+        }
+    found["dissimilarity"] = {
+        "long_name": "dissimilarity of the drivers to those of training",
+        "units": "1",
+        "comment": "distance to the nearest point of training over the mean distance of these",
+        "references": "Meyer and Pebesma 2021, doi:10.1111/2041-210X.13650",
+    }
+    found["applicable"] = {
+        "long_name": "whether a step is in the area of applicability of the model",
+        "flag_values": np.array([-1, 0, 1], dtype=np.int8),
+        "flag_meanings": "no_prediction unlike_training like_training",
+        "references": "Meyer and Pebesma 2021, doi:10.1111/2041-210X.13650",
+    }
+    return {name: found[name] for name in names}
+
+
+def quantile_coordinate() -> dict[str, str]:
+    """Attributes of the coordinate of quantiles."""
+    return {"long_name": "quantile", "units": "1"}
 
 
 def _methods(grid: bool, time: str) -> str:

@@ -22,8 +22,10 @@ from xflux.cf.targets import CARBON, Target
 from xflux.errors import DataError
 from xflux.features import Array, Course, Inputs, Mask
 from xflux.prediction import ensemble
+from xflux.prediction.calibration import Extra
 from xflux.prediction.carried import Carried, beginning
 from xflux.prediction.ensemble import Members, Memory
+from xflux.prediction.outputs import Output, beside, outputs
 from xflux.training.towers import to_canonical
 
 CELLS, STEPS = 1024, 365
@@ -90,6 +92,8 @@ class Task:
         What the members predict.
     segments : tuple of Segment
         Of a support; none for a prediction.
+    extra : Extra, optional
+        What is wanted beside the fluxes.
     """
 
     plan: Plan
@@ -99,12 +103,19 @@ class Task:
     fraction: Array
     targets: tuple[Target, ...] = CARBON
     segments: tuple[Segment, ...] = ()
+    extra: Extra | None = None
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What a block gives: the fluxes, then what is wanted beside them."""
+        count, every = ensemble.sizes_of(self.weights).members, self.plan.members
+        fluxes = metadata.output_names(every, count > 1, self.targets)
+        return outputs(fluxes, count if every else None, self.extra)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the fluxes that a block gives."""
-        count = ensemble.sizes_of(self.weights).members
-        return metadata.output_names(self.plan.members, count > 1, self.targets)
+        """Names of what a block gives."""
+        return tuple(output.name for output in self.outputs)
 
 
 def predict_block(
@@ -132,8 +143,8 @@ def predict_block(
     Returns
     -------
     fluxes : list of numpy.ndarray
-        One for each name of ``task.names``, shape ([realization,] entity dims..., T), g m-2 d-1,
-        float32.
+        One for each of ``task.outputs``, shape (own dims..., entity dims..., T); fluxes are in
+        g m-2 d-1, float32.
     state : Carried or None
 
     Raises
@@ -144,8 +155,7 @@ def predict_block(
     plan, days, fraction = task.plan, task.days[time], task.fraction[time]
     timed, fixed, shape = lay_out(arrays, task)
     count, steps = int(np.prod(shape, dtype=np.int64)), len(fraction)
-    lead = (ensemble.sizes_of(task.weights).members,) if plan.members else ()
-    fluxes = [np.full((*lead, count, steps), np.nan, dtype=np.float32) for _ in task.names]
+    fluxes = [output.missing((count, steps)) for output in task.outputs]
     stateful = keep or before is not None
     start = before or beginning(plan.inputs, task.weights, count if stateful else 0)
     run, interrupted, kept = start.run.copy(), start.interrupted.copy(), []
@@ -163,7 +173,7 @@ def predict_block(
             run[cells], interrupted[cells] = course.run[:, -1], course.interrupted[:, -1]
             on = run[cells] > 0
             kept.append(Memory(memory.hidden[:, on], memory.cell[:, on], memory.sums[on]))
-    result = [flux.reshape((*lead, *shape, steps)) for flux in fluxes]
+    result = [flux.reshape((*flux.shape[:-2], *shape, steps)) for flux in fluxes]
     if not keep:
         return result, None
     recent = _recent(plan, timed, days, start.recent)
@@ -328,6 +338,7 @@ def _predict_cells(
         fraction,
         before=None if past is None else past.drivers(plan, given),
     )
+    plain = block
     if len(fixed) > len(plan.statics):
         joined = np.concatenate([block.characteristics, fixed[-1].astype(np.float32)], axis=1)
         block = block._replace(characteristics=joined)
@@ -343,7 +354,8 @@ def _predict_cells(
     )
     course = features.course(block.usable, run=run, interrupted=gone)
     fluxes[:, features.settle(course, features.SETTLING[plan.inputs.time_step])] = np.nan
-    return _summary(fluxes, plan.members, task.targets), course, memory
+    found = _summary(fluxes, plan.members, task.targets)
+    return found + beside(task.extra, task.targets, found, plain, plan.inputs), course, memory
 
 
 def _summary(fluxes: Array, members: bool, targets: Sequence[Target]) -> list[Array]:

@@ -18,12 +18,14 @@ import xarray as xr
 from xflux.cf.entities import entity_labels
 from xflux.cf.schema import Schema
 from xflux.cf.targets import CARBON, Target
-from xflux.features import Array, Inputs
+from xflux.features import Array, Inputs, Mask
 from xflux.prediction.absent import warn_absent
 from xflux.prediction.beforehand import with_context
 from xflux.prediction.blocks import Task, cells_at_once, predict_block
+from xflux.prediction.calibration import Extra
 from xflux.prediction.carried import VARIABLES, Dense, from_dense
 from xflux.prediction.ensemble import Members
+from xflux.prediction.extrapolation import often_outside, warn_outside
 from xflux.prediction.run import prepare
 from xflux.prediction.streaming import lazy, state_sizes
 
@@ -43,16 +45,20 @@ def predict(
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
     support: xr.Dataset | str | None = None,
+    extra: Extra | None = None,
+    watched: bool = False,
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Predict the targets of a model for every entity and step of a Dataset.
 
     Parameters
     ----------
     ds, schema, inputs, weights, source, version, targets, members, device, precision,
-    initial_state, keep_state
+    initial_state, keep_state, extra
         As `prepare` takes them.
     support : xr.Dataset, "drivers" or "none", optional
         What a model of TAM-RL knows of the entities; see `ds.flux.predict`.
+    watched : bool
+        Warn where drivers in memory are far outside of the ranges of training.
 
     Returns
     -------
@@ -78,15 +84,20 @@ def predict(
         precision=precision,
         initial_state=initial_state,
         keep_state=keep_state,
+        extra=extra,
     )
     run = with_context(run, support)
     task, drivers = run.task, run.drivers
     if run.lazy:
         fluxes, kept = lazy(task, drivers, run.statics, initial=run.initial, keep=keep_state)
     else:
-        fluxes, kept = _eager(task, drivers, run.statics, run.initial, keep_state)
+        outside: list[Mask] = []
+        seen = outside if watched else None
+        fluxes, kept = _eager(task, drivers, run.statics, run.initial, keep_state, seen)
+        labels = functools.partial(entity_labels, ds, schema.entity_dims)
+        if outside:
+            warn_outside(task, labels, np.concatenate(outside, axis=1))
         if run.initial is None:
-            labels = functools.partial(entity_labels, ds, schema.entity_dims)
             warn_absent(task.plan, labels, drivers, fluxes[0])
     return run.fluxes(fluxes), None if kept is None else run.state(kept)
 
@@ -97,14 +108,14 @@ def _eager(
     statics: list[xr.Variable],
     initial: Mapping[str, Any] | None,
     keep: bool,
+    outside: list[Mask] | None,
 ) -> tuple[list[Array], Dense | None]:
     """Walk the first entity dimension in slabs; files that are not dask are read slab by slab."""
     layout = task.plan.layout
     sizes = {str(dim): size for v in drivers for dim, size in v.sizes.items()}
     own = state_sizes(task)
-    lead = (own["member"],) if task.plan.members else ()
-    shape = (*lead, *(sizes[dim] for dim in layout))
-    fluxes = [np.full(shape, np.nan, dtype=np.float32) for _ in task.names]
+    shape = [sizes[dim] for dim in layout]
+    fluxes = [output.missing(shape) for output in task.outputs]
     entity_dims = layout[:-1]
     dense = {
         name: np.empty([{**sizes, **own}[dim] for dim in (*before, *entity_dims, *after)], dtype)
@@ -121,14 +132,16 @@ def _eager(
             np.asarray(v.isel({d: s for d, s in pick.items() if d in v.dims}).values)
             for v in (*drivers, *statics)
         ]
+        if outside is not None:
+            outside.append(often_outside(values[: len(task.dims)], task))
         part = {n: (slice(None),) * len(v.before) + (here,) for n, v in VARIABLES.items()}
         part = part if entity_dims else dict.fromkeys(part, (Ellipsis,))
         before = from_dense({n: begin[n][part[n]] for n in VARIABLES}) if begin else None
         found, after = predict_block(values, task=task, before=before, keep=keep)
-        where = (slice(None),) * len(lead) + (here,) if entity_dims else (Ellipsis,)
         for flux, block in zip(fluxes, found, strict=True):
-            flux[where] = block
+            lead = (slice(None),) * (flux.ndim - len(layout))
+            flux[(*lead, here) if entity_dims else (Ellipsis,)] = block
         if after is not None:
-            for name, array in after.dense(found[0].shape[len(lead) : -1]).items():
+            for name, array in after.dense(found[0].shape[-len(layout) : -1]).items():
                 dense[name][part[name]] = array
     return fluxes, dense if keep else None

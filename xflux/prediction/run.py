@@ -22,6 +22,7 @@ from xflux.errors import ModelError, warn
 from xflux.features import Inputs
 from xflux.prediction import ensemble, state
 from xflux.prediction.blocks import Plan, Task
+from xflux.prediction.calibration import Extra
 from xflux.prediction.ensemble import Members
 from xflux.training.towers import warn_derived
 
@@ -99,6 +100,7 @@ def prepare(
     precision: str = "float32",
     initial_state: xr.Dataset | None = None,
     keep_state: bool = False,
+    extra: Extra | None = None,
 ) -> Run:
     """Check all that a prediction needs, before anything is computed.
 
@@ -122,11 +124,14 @@ def prepare(
         The state that an earlier prediction ended with, one step before these.
     keep_state : bool
         Give the state at the end.
+    extra : Extra, optional
+        What is wanted beside the fluxes.
 
     Raises
     ------
     SchemaError, ModelError
     """
+    _check_free(ds, extra)
     if members and "realization" in ds.variables.keys() | set(ds.dims):
         raise ModelError(
             "members=True gives the members along 'realization', which the Dataset has already: "
@@ -140,7 +145,7 @@ def prepare(
     if initial_state is not None:
         initial = state.read(initial_state, ds, schema, inputs, weights)
     drivers, statics = arrays_of(ds, schema, plan)
-    task = replace(task_of(ds, schema, plan, weights, statics), targets=targets)
+    task = replace(task_of(ds, schema, plan, weights, statics), targets=targets, extra=extra)
     return Run(
         ds=ds,
         schema=schema,
@@ -151,6 +156,15 @@ def prepare(
         source=source,
         version=version,
     )
+
+
+def _check_free(ds: xr.Dataset, extra: Extra | None) -> None:
+    """Dimensions of the result must not be there already."""
+    if extra is not None and extra.quantiles and "quantile" in ds.variables.keys() | set(ds.dims):
+        raise ModelError(
+            "quantiles= lie along 'quantile', which the Dataset has already: "
+            'ds = ds.rename(quantile="level")'
+        )
 
 
 def task_of(
@@ -259,31 +273,30 @@ def _warn_unknown(plan: Plan, statics: list[xr.Variable]) -> None:
 
 def _dress(run: Run, fluxes: Sequence[Any]) -> xr.Dataset:
     ds, schema, task, wanted = run.ds, run.schema, run.task, run.order
-    plan, names = task.plan, task.names
-    dims = (("realization",) if plan.members else ()) + plan.layout
+    plan = task.plan
     grid, time = len(schema.entity_dims) > 1, str(schema.time_dim)
     first = ds[plan.drivers[0].variable]
     mapping = first.attrs.get("grid_mapping", first.encoding.get("grid_mapping"))
     kept = metadata.companions(ds, [first])
+    attributes = metadata.output_attributes(task.names, task.targets, grid=grid, time=time)
+    if "dissimilarity" in attributes and task.extra is not None:
+        reference = task.extra.calibration.reference
+        attributes["dissimilarity"]["applicable_up_to"] = getattr(reference, "threshold", np.nan)
     variables = {}
-    known = {target.name: target for target in task.targets}
-    for name, flux in zip(names, fluxes, strict=True):
-        variable = xr.Variable(dims, flux).transpose(*wanted)
-        if name in known:
-            spread = f"{name}_std" in names
-            variable.attrs = metadata.flux_attributes(
-                known[name], grid=grid, spread=spread, time=time
-            )
-        else:
-            target = known[name.removesuffix("_std")]
-            variable.attrs = metadata.spread_attributes(target, grid=grid, time=time)
+    for output, flux in zip(task.outputs, fluxes, strict=True):
+        order = (*output.lead, *map(str, first.dims))
+        variable = xr.Variable((*output.lead, *plan.layout), flux).transpose(*order)
+        variable.attrs = attributes[output.name]
         if mapping in kept:
             variable.attrs["grid_mapping"] = mapping
-        variables[name] = variable
+        variables[output.name] = variable
     keep = set(wanted)
     coords = {n: c for n, c in ds.coords.items() if set(map(str, c.dims)) <= keep}
     coords |= {n: ds[n].variable for n in kept if n not in coords}
     out = xr.Dataset(variables, coords=xr.Coordinates(coords, indexes=_indexes(ds, coords)))
+    if task.extra is not None and task.extra.quantiles:
+        levels = np.asarray(task.extra.quantiles)
+        out = out.assign_coords(quantile=("quantile", levels, metadata.quantile_coordinate()))
     if plan.members:
         out = out.assign_coords(
             realization=xr.Variable(

@@ -51,7 +51,7 @@ def lazy(
     Returns
     -------
     fluxes : list of dask.array.Array
-        One for each name of ``task.names``, shape ([realization,] entity dims..., time).
+        One for each of ``task.outputs``, shape (own dims..., entity dims..., time).
     state : dict of str to dask.array.Array, or None
     """
     from dask.base import tokenize
@@ -239,21 +239,26 @@ def _block_key(array: Any, name: str, where: tuple[int, ...]) -> tuple[Any, ...]
 def _fluxes(task: Task, calls: Any, token: str) -> list[Any]:
     import dask.array as da
 
-    index = tuple(range(calls.ndim))
-    return [
-        da.blockwise(
+    given = _axes(task)[1]
+    found = []
+    for number, output in enumerate(task.outputs):
+        own = tuple(f"*{dim}" for dim in output.lead)
+        axes = (*own, *task.plan.layout)
+        flux = da.blockwise(
             _pick,
-            index,
+            axes,
             calls,
-            index,
-            dtype=np.float32,
-            meta=np.empty((0,) * calls.ndim, dtype=np.float32),
+            given,
+            new_axes={f"*{d}": n for d, n in output.lead.items() if f"*{d}" not in given},
+            dtype=output.dtype,
+            meta=np.empty((0,) * len(axes), dtype=output.dtype),
             align_arrays=False,
-            name=f"xflux-{flux}-{token}",
+            name=f"xflux-{output.name}-{token}",
             number=number,
+            listed=not set(given) <= set(axes),
         )
-        for number, flux in enumerate(task.names)
-    ]
+        found.append(flux)
+    return found
 
 
 def _state(task: Task, ends: Any, space: tuple[str, ...], token: str) -> dict[str, Any]:
@@ -327,8 +332,12 @@ def _end(result: tuple[list[Array], Carried], lead: int) -> Dense:
     return state.dense(fluxes[0].shape[lead:-1])
 
 
-def _pick(result: Any, number: int) -> Array:
-    """One flux of a block; of whole series the block is the list of them."""
+def _pick(result: Any, number: int, listed: bool) -> Array:
+    """One flux of a block; of whole series the block is the list of them.
+
+    ``listed``: the flux is without the axis of members, so dask gives a list of one block.
+    """
+    result = result[0] if listed else result
     fluxes = result[0] if isinstance(result, tuple) else result
     picked: Array = fluxes[number]
     return picked

@@ -109,11 +109,11 @@ def _check(run: Run, mode: str, chunks: Mapping[str, int]) -> None:
         raise WriteError(
             f'mode= takes "w-", a new store, or "w", which replaces an old one, not {mode!r}'
         )
-    unknown = sorted(map(str, chunks.keys() - set(run.order)))
+    own = dict.fromkeys(dim for output in run.task.outputs for dim in output.lead)
+    dims = dict.fromkeys((*own, *run.order))
+    unknown = sorted(map(str, chunks.keys() - set(dims)))
     if unknown:
-        raise WriteError(
-            f"chunks= names {', '.join(unknown)}, the fluxes have {', '.join(run.order)}"
-        )
+        raise WriteError(f"chunks= names {', '.join(unknown)}, the fluxes have {', '.join(dims)}")
     stacked = [n for n, index in run.ds.indexes.items() if isinstance(index, pd.MultiIndex)]
     if stacked:
         name = stacked[0]
@@ -146,22 +146,19 @@ def _template(
     """All of the result but its values, and how it is written."""
     import dask.array as da
 
-    sizes, wanted = dict(parts.sizes), dict(parts.chunks)
-    if run.task.plan.members:
-        count = state_sizes(run.task)["member"]
-        sizes["realization"] = count
-        wanted["realization"] = chunk_of("realization", chunks.get("realization"), count, count)
-    lead = ("realization",) if run.task.plan.members else ()
-    shape = tuple(sizes[dim] for dim in (*lead, *parts.layout))
-    empty = da.full(shape, np.nan, dtype=np.float32, chunks=-1)
-    out = _to_write(run.fluxes([empty] * len(run.task.names)))
+    outputs, wanted = run.task.outputs, dict(parts.chunks)
+    for dim, count in ((d, n) for output in outputs for d, n in output.lead.items()):
+        wanted[dim] = chunk_of(dim, chunks.get(dim), count, count)
+    shape = [parts.sizes[dim] for dim in parts.layout]
+    empty = [da.full((*o.lead.values(), *shape), o.fill, dtype=o.dtype, chunks=-1) for o in outputs]
+    out = _to_write(run.fluxes(empty))
     encoding = {
-        name: {
-            "chunks": tuple(wanted[dim] for dim in run.order),
-            "dtype": "float32",
-            "_FillValue": np.float32(np.nan),
+        o.name: {
+            "chunks": tuple(wanted[str(dim)] for dim in out[o.name].dims),
+            "dtype": o.dtype.name,
+            "_FillValue": np.float32(o.fill) if o.dtype.kind == "f" else None,
         }
-        for name in run.task.names
+        for o in outputs
     }
     return out, encoding
 
@@ -194,11 +191,12 @@ def _about(run: Run, job: Job, template: xr.Dataset) -> dict[str, str]:
     held = [a for a in (run.initial or {}).values() if isinstance(a, np.ndarray)]
     begins = None if run.initial is None else digest(held)
     known = digest([run.context]) if isinstance(run.context, np.ndarray) else None
+    extra = "" if run.task.extra is None else run.task.extra.told()
     return {
         "model": hashlib.sha256(f"{weights.sha256}{plan.inputs}".encode()).hexdigest(),
         "entities or times": values.hexdigest(),
         "drivers": str([(match, v.dims, str(v.dtype)) for match, v in given]),
-        "settings": str((plan.members, plan.precision, job.keep, begins, run.task.targets)),
+        "settings": str((plan.members, plan.precision, job.keep, begins, run.task.targets, extra)),
         "support": str(known),
         "chunks": str(job.cut),
         "version of xflux": run.version,

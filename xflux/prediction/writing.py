@@ -101,7 +101,7 @@ def write_block(
             before=before,
             keep=job.keep or slab < job.cut.slabs - 1,
         )
-        land = any(np.isfinite(flux).any() for flux in fluxes)
+        land = any(flux.dtype.kind == "f" and np.isfinite(flux).any() for flux in fluxes)
         if land or not all(job.store.starts_missing(name) for name in job.task.names):
             _write(job, job.cut.block(tile, slab), fluxes)
         note = Note(slab, land, digest(arrays))
@@ -119,14 +119,12 @@ def _before_block(
 
 
 def _write(job: Job, where: Where, fluxes: Sequence[Array]) -> None:
-    dims = job.task.plan.layout
-    if job.task.plan.members:
-        dims = ("realization", *dims)
-        where = {**where, "realization": slice(0, len(fluxes[0]))}
-    region = tuple(where[dim] for dim in job.order)
-    axes = [dims.index(dim) for dim in job.order]
-    for name, flux in zip(job.task.names, fluxes, strict=True):
-        job.store.write(name, region, flux.transpose(axes))
+    for output, flux in zip(job.task.outputs, fluxes, strict=True):
+        dims = (*output.lead, *job.task.plan.layout)
+        order = (*output.lead, *(dim for dim in job.order if dim in job.task.plan.layout))
+        all_of = {dim: slice(0, size) for dim, size in output.lead.items()}
+        region = tuple({**all_of, **where}[dim] for dim in order)
+        job.store.write(output.name, region, flux.transpose([dims.index(dim) for dim in order]))
 
 
 def digest(arrays: Sequence[npt.NDArray[np.generic]]) -> str:

@@ -82,10 +82,18 @@ def evaluate(
     """
     predicted = prediction if isinstance(prediction, xr.Dataset) else prediction.predict(ds, schema)
     names = _other_targets(predicted)
-    observed = _other_labels(ds, predicted, names) if names else observations(ds, schema, qc=qc)
+    observed = labels_for(ds, schema, predicted, qc=qc)
     scales = ("all", "seasonal", "anomaly", "between") if by_scale else None
     time = str(schema.time_dim)
     return metrics.scores(predicted, observed, time=time, targets=names or None, scales=scales)
+
+
+def labels_for(
+    ds: xr.Dataset, schema: Schema, predicted: xr.Dataset, *, qc: float = 0.5
+) -> xr.Dataset:
+    """Labels of what is predicted: GPP, Reco and NEE, or what a model was tuned to."""
+    names = _other_targets(predicted)
+    return _other_labels(ds, predicted, names) if names else observations(ds, schema, qc=qc)
 
 
 def _other_targets(predicted: xr.Dataset) -> list[str]:

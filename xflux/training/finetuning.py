@@ -106,6 +106,7 @@ def finetune_model(
         members=ensemble.pack(weights),
         card=_card(model, towers, to.targets, evidence, chosen, name, _period(ds, schema, towers)),
         targets=to.targets,
+        calibration=None,  # its errors were those of the model before
     )
 
 
