@@ -193,6 +193,11 @@ def test_without_matplotlib_it_says_what_to_install(world, monkeypatch) -> None:
         lambda: plotting.flux_map(world.GPP),
         lambda: plotting.seasonal_cycle(world),
         lambda: plotting.scatter(world, world),
+        lambda: plotting.spread_map(world),
+        lambda: plotting.hovmoeller(world.GPP),
+        lambda: plotting.series(world),
+        lambda: plotting.towers(world),
+        lambda: plotting.scores(world),
     ):
         with pytest.raises(ImportError, match=r"pip install \"xflux\[plots\]\""):
             draw()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from xflux.styles import SEA
+import numpy as np
+
+from xflux.styles import SEA, Style
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,9 +114,21 @@ def short_dates(ax: Axes, time: Any) -> None:
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def bar_beside(ax: Axes, drawn: Any, label: str, *, extend: str = "neither") -> None:
-    """A colour bar on the right of the axes, as high as they are."""
+def colour_ends(
+    values: np.ndarray, style: Style, low: float | None, high: float | None
+) -> tuple[float, float]:
+    """Ends of a colour bar for these finite values, where the caller has not said them."""
+    high = float(np.quantile(np.abs(values), 0.99)) if high is None else high
+    return (-high if style.diverging else 0.0) if low is None else low, high
+
+
+def bar_beside(ax: Axes, drawn: Any, label: str) -> None:
+    """A colour bar on the right of the axes, pointed where values lie beyond its ends."""
     assert ax.figure is not None
+    low, high = drawn.get_clim()
+    values = np.ma.masked_invalid(drawn.get_array()).compressed()
+    over, under = bool((values > high).any()), bool((values < low).any())
+    extend = "both" if over and under else "max" if over else "min" if under else "neither"
     bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.02, 0.0, 0.02, 1.0)), extend=extend)
     bar.set_label(label)
     bar.outline.set_visible(False)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xflux.errors import DataError
-from xflux.plotting.axes import bar_beside, latitudes, new_axes, plain, short_dates
+from xflux.plotting.axes import bar_beside, colour_ends, latitudes, new_axes, plain, short_dates
 from xflux.plotting.parts import time_dim
 from xflux.styles import SEA, label_of, require_matplotlib, style_of
 
@@ -71,8 +71,7 @@ def hovmoeller(
     if not finite.size:
         raise DataError(f"{flux.name!r} has no value to draw: every step is missing")
     style = style_of(str(flux.name))
-    high = float(np.quantile(np.abs(finite), 0.99)) if high is None else high
-    low = (-high if style.diverging else 0.0) if low is None else low
+    low, high = colour_ends(finite, style, low, high)
     if ax is None:
         ax = new_axes((8.0, 3.6))
     ax.set_facecolor(SEA)
@@ -83,7 +82,7 @@ def hovmoeller(
         "shading": "nearest",
     }
     drawn = ax.pcolormesh(_dates(band[time]), band[lat], band, **colours)
-    bar_beside(ax, drawn, label_of(flux), extend="max" if (finite > high).any() else "neither")
+    bar_beside(ax, drawn, label_of(flux))
     latitudes(ax)
     short_dates(ax, band[time])
     ax.set_ylabel("latitude")

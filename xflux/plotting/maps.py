@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xflux.errors import DataError
-from xflux.plotting.axes import bar_beside, dress_map, in_degrees, new_axes, projected
+from xflux.plotting.axes import bar_beside, colour_ends, dress_map, in_degrees, new_axes, projected
 from xflux.plotting.parts import filled, spread_of, target_of, time_mean
 from xflux.styles import SPREAD, Style, label_of, require_matplotlib, style_of
 
@@ -148,8 +148,7 @@ def _draw(
     finite = mean.values[np.isfinite(mean.values)]
     if not finite.size:
         raise DataError(f"{mean.name!r} has no value to draw: every cell is missing")
-    high = float(np.quantile(np.abs(finite), 0.99)) if high is None else high
-    low = (-high if style.diverging else 0.0) if low is None else low
+    low, high = colour_ends(finite, style, low, high)
     if ax is None:
         ax = new_axes((8.0, 4.2))
     if not projected(ax):
@@ -164,9 +163,7 @@ def _draw(
     drawn = ax.pcolormesh(mean[x], mean[y], ordered, **colours, **in_degrees(ax))
     dress_map(ax)
     if label is not None:
-        over, under = bool((finite > high).any()), bool((finite < low).any())
-        extend = "both" if over and under else "max" if over else "min" if under else "neither"
-        bar_beside(ax, drawn, label, extend=extend)
+        bar_beside(ax, drawn, label)
     return ax
 
 

@@ -178,9 +178,7 @@ def _by_number(
         lon[known], lat[known], c=number[known], cmap=colours, vmin=low, vmax=high, **dots
     )
     label = f"{value.attrs.get('long_name', value.name)}\n{pretty_units(value)}"
-    over, under = bool((number[known] > high).any()), bool((number[known] < low).any())
-    extend = "both" if over and under else "max" if over else "min" if under else "neither"
-    bar_beside(ax, drawn, label, extend=extend)
+    bar_beside(ax, drawn, label)
 
 
 def _room(ax: Axes, lon: np.ndarray, lat: np.ndarray) -> None:
