@@ -72,8 +72,8 @@ class Calibrating(Understanding):
 
         Examples
         --------
-        >>> towers = xflux.datasets.load("simulated-towers", sites=12, years=1)
-        >>> train, test = towers.flux.split(test=0.5)
+        >>> towers = xflux.datasets.load("simulated-towers", sites=20, years=1)
+        >>> train, test = towers.drop_vars("igbp").flux.split(test=0.5)
         >>> model = train.flux.train(members=2, epochs=1, hidden=4)
         >>> model = test.flux.calibrate(model)
         >>> test.flux.predict(model, quantiles=[0.05, 0.95]).GPP_quantile.dims
