@@ -460,3 +460,11 @@ def test_a_gpu_takes_as_many_series_as_its_memory_holds(monkeypatch: pytest.Monk
     assert engine.at_once(1) > 10 * many
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**14, 2**34))
     assert engine.at_once(1000) == kernel.TILE
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_device_that_is_not_there(lazy: bool) -> None:
+    grid = xflux.datasets.load("simulated-grid", shape=(2, 3), years=1)
+    with pytest.raises(ModelError, match='leave it out, or device="cpu"'):
+        (grid.chunk(lat=1) if lazy else grid).flux.predict(device="cuda").compute()

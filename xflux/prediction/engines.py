@@ -274,9 +274,10 @@ def _networks(members: Sequence[Weights], device: str) -> list[Any]:
     import torch
 
     from xflux.networks.building import from_weights
+    from xflux.prediction.transfer import usable
 
-    built = []
+    place, built = usable(device), []
     for weights in members:
         network = from_weights({n: torch.from_numpy(v.copy()) for n, v in weights.items()})
-        built.append(network.to(device).eval().requires_grad_(False))
+        built.append(network.to(place).eval().requires_grad_(False))
     return built

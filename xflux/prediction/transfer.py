@@ -17,9 +17,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xflux.errors import ModelError
+
 Item = TypeVar("Item")
 
 _GPU = threading.Lock()
+
+
+def usable(device: str) -> torch.device:
+    """The device of this name, tried.
+
+    Raises
+    ------
+    ModelError
+        There is no such device here.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}): leave it out, "
+            'or device="cpu"'
+        ) from error
+    return torch.device(device)
 
 
 class Transfer:

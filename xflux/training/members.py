@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from xflux.errors import DataError, ModelError
+from xflux.errors import DataError
 from xflux.features import Inputs, Mask
 from xflux.networks.building import build_network
 from xflux.physics import PhysicsMember
+from xflux.prediction.transfer import usable
 from xflux.progress import Bar
 from xflux.skill.clusters import clusters
 from xflux.training.checkpoint import Checkpoint, Reached, fingerprint
@@ -66,14 +67,7 @@ def choose_device(device: str | None) -> torch.device:
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}): leave it out, "
-            'or device="cpu"'
-        ) from error
-    return torch.device(device)
+    return usable(device)
 
 
 def train_ensemble(
