@@ -198,3 +198,11 @@ def test_damage_gives_a_clear_error_or_a_result(
         except xflux.errors.XfluxError:
             return
     assert sites >= 1
+
+
+def test_a_name_with_bytes_of_zero_is_no_second_tower(tmp_path: Path) -> None:
+    head, *rows = bif().splitlines()
+    rows[4] = rows[4].replace(SITE, SITE + "\0" * 100)
+    path = write(tmp_path, f"{SITE}_BIF.csv", "\n".join([head, *rows]))
+    with pytest.raises(SchemaError, match="row 5 has bytes of zero in SITE_ID"):
+        xflux.open_towers(path)

@@ -276,11 +276,18 @@ def check_named(table: pd.DataFrame, column: str) -> None:
     Raises
     ------
     DataError
-        A row does not; it is told which, counted from 1.
+        A row does not, or by what is no text; it is told which, counted from 1.
     """
-    unnamed = table[column].isna() | (table[column].astype(str).str.strip(" \t\0") == "")
+    names = table[column].astype(str).str.strip(" \t\0")
+    unnamed = (table[column].isna() | (names == "")).to_numpy()
     if unnamed.any():
-        raise DataError(f"row {int(unnamed.to_numpy().argmax()) + 1} names no tower in {column}")
+        raise DataError(f"row {int(unnamed.argmax()) + 1} names no tower in {column}")
+    damaged = table[column].astype(str).str.contains("\0", regex=False).to_numpy()
+    if damaged.any():
+        raise DataError(
+            f"row {int(damaged.argmax()) + 1} has bytes of zero in {column}: the file is damaged, "
+            "download it again"
+        )
 
 
 def without_fills(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
