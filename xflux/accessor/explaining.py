@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from xflux.accessor.understanding import Understanding, trained
-from xflux.cf.schema import Schema
+from xflux.accessor.understanding import Understanding, chosen
 
 if TYPE_CHECKING:
     from xflux.model import FluxModel
@@ -104,7 +103,7 @@ class Explaining(Understanding):
         return attribute(
             self._ds,
             schema,
-            _model(schema, model),
+            chosen(schema, model),
             version=__version__,
             target=target,
             at=at,
@@ -178,19 +177,10 @@ class Explaining(Understanding):
         return importance(
             self._ds,
             schema,
-            _model(schema, model),
+            chosen(schema, model),
             version=__version__,
             repeats=repeats,
             block=block,
             seed=seed,
             qc=qc,
         )
-
-
-def _model(schema: Schema, model: FluxModel | None) -> FluxModel:
-    from xflux.pretrained import model_for
-
-    if model is None:
-        schema.require(task="prediction")
-        model = model_for(schema.time_step)
-    return trained(model)

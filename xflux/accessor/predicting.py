@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import xarray as xr
 
-from xflux.accessor.understanding import Understanding, trained
+from xflux.accessor.understanding import Understanding, chosen
 from xflux.cf.schema import Schema, resolve
 
 if TYPE_CHECKING:
@@ -293,7 +293,6 @@ class Predicting(Understanding):
         """The Dataset with its characteristics, what it holds, and the model for it."""
         from xflux.cf.alignment import align_characteristics
         from xflux.prediction.state import step_of
-        from xflux.pretrained import model_for
 
         ds = self._ds
         if characteristics is not None:
@@ -302,10 +301,7 @@ class Predicting(Understanding):
         schema = resolve(
             ds, variables=variables, units=units, assume_units=assume_units, time_step=known
         )
-        if model is None:
-            schema.require(task="prediction")
-            model = model_for(schema.time_step)
-        return ds, schema, trained(model)
+        return ds, schema, chosen(schema, model)
 
 
 def _extra(

@@ -40,6 +40,16 @@ class Understanding:
         return schema_html(resolve(self._ds), self._ds)
 
 
+def chosen(schema: Schema, model: FluxModel | None) -> FluxModel:
+    """A model as it was given, or the bundled ensemble for what the Dataset holds."""
+    from xflux.pretrained import model_for
+
+    if model is None:
+        schema.require(task="prediction")
+        model = model_for(schema.time_step)
+    return trained(model)
+
+
 def trained(model: object) -> FluxModel:
     """A model, or an error that says how to come by one."""
     from xflux.errors import ModelError
