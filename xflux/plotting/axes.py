@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xflux.errors import DataError
 from xflux.styles import SEA, Style
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import xarray as xr
     from matplotlib.axes import Axes
 
 COAST = "#8a9199"
@@ -114,12 +116,24 @@ def short_dates(ax: Axes, time: Any) -> None:
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def colour_ends(
-    values: np.ndarray, style: Style, low: float | None, high: float | None
-) -> tuple[float, float]:
-    """Ends of a colour bar for these finite values, where the caller has not said them."""
-    high = float(np.quantile(np.abs(values), 0.99)) if high is None else high
-    return (-high if style.diverging else 0.0) if low is None else low, high
+def colours_of(
+    flux: xr.DataArray, piece: str, style: Style, low: float | None, high: float | None
+) -> dict[str, Any]:
+    """How `pcolormesh` paints a flux, with ends of the colour bar where nobody has said them.
+
+    ``piece`` is what one value of the flux is called: a cell, a step.
+
+    Raises
+    ------
+    DataError
+        There is nothing to paint.
+    """
+    finite = flux.values[np.isfinite(flux.values)]
+    if not finite.size:
+        raise DataError(f"{flux.name!r} has no value to draw: every {piece} is missing")
+    high = float(np.quantile(np.abs(finite), 0.99)) if high is None else high
+    low = (-high if style.diverging else 0.0) if low is None else low
+    return {"cmap": style.colours, "vmin": low, "vmax": high, "shading": "nearest"}
 
 
 def bar_beside(ax: Axes, drawn: Any, label: str) -> None:

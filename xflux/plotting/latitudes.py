@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from xflux.errors import DataError
-from xflux.plotting.axes import bar_beside, colour_ends, latitudes, new_axes, plain, short_dates
+from xflux.plotting.axes import bar_beside, colours_of, latitudes, new_axes, plain, short_dates
 from xflux.plotting.parts import time_dim
 from xflux.styles import SEA, label_of, require_matplotlib, style_of
 
@@ -67,20 +67,10 @@ def hovmoeller(
     others = [dim for dim in flux.dims if dim not in (time, lat)]
     band = flux.mean(others, keep_attrs=True).transpose(lat, time).compute()
     band = band.dropna(lat, how="all")
-    finite = band.values[np.isfinite(band.values)]
-    if not finite.size:
-        raise DataError(f"{flux.name!r} has no value to draw: every step is missing")
-    style = style_of(str(flux.name))
-    low, high = colour_ends(finite, style, low, high)
+    colours = colours_of(band, "step", style_of(str(flux.name)), low, high)
     if ax is None:
         ax = new_axes((8.0, 3.6))
     ax.set_facecolor(SEA)
-    colours: dict[str, Any] = {
-        "cmap": style.colours,
-        "vmin": low,
-        "vmax": high,
-        "shading": "nearest",
-    }
     drawn = ax.pcolormesh(_dates(band[time]), band[lat], band, **colours)
     bar_beside(ax, drawn, label_of(flux))
     latitudes(ax)

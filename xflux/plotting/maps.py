@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from xflux.errors import DataError
-from xflux.plotting.axes import bar_beside, colour_ends, dress_map, in_degrees, new_axes, projected
+from xflux.plotting.axes import bar_beside, colours_of, dress_map, in_degrees, new_axes, projected
 from xflux.plotting.parts import filled, spread_of, target_of, time_mean
 from xflux.styles import SPREAD, Style, label_of, require_matplotlib, style_of
 
@@ -145,21 +144,12 @@ def _draw(
     """Coloured cells on a map, and their colour bar where there is a label for it."""
     mean = mean.compute()
     x, y = _horizontal(mean)
-    finite = mean.values[np.isfinite(mean.values)]
-    if not finite.size:
-        raise DataError(f"{mean.name!r} has no value to draw: every cell is missing")
-    low, high = colour_ends(finite, style, low, high)
+    colours = colours_of(mean, "cell", style, low, high)
     if ax is None:
         ax = new_axes((8.0, 4.2))
     if not projected(ax):
         ax.set_ylim(*filled(mean, y))
     ordered = mean.transpose(*mean[y].dims, *(d for d in mean[x].dims if d not in mean[y].dims))
-    colours: dict[str, Any] = {
-        "cmap": style.colours,
-        "vmin": low,
-        "vmax": high,
-        "shading": "nearest",
-    }
     drawn = ax.pcolormesh(mean[x], mean[y], ordered, **colours, **in_degrees(ax))
     dress_map(ax)
     if label is not None:
