@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -36,9 +37,7 @@ def check(
     strict: bool,
     output: str | None,
     time_step: str | None,
-    variables: Mapping[str, str],
-    units: Mapping[str, str],
-    assume_units: bool,
+    meaning: Mapping[str, Any],
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -52,9 +51,7 @@ def check(
         options.free(output, overwrite)
     ds = open_any(data, time_step=time_step, progress=False if quiet else None)
     report = flux(ds).check(
-        variables=options.said(variables),
-        units=options.said(units),
-        assume_units=assume_units,
+        **meaning,
         sample=sample,
         ignore=ignore,
     )

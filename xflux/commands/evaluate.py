@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,9 +46,7 @@ def evaluate(
     by_scale: bool,
     output: str | None,
     time_step: str | None,
-    variables: Mapping[str, str],
-    units: Mapping[str, str],
-    assume_units: bool,
+    meaning: Mapping[str, Any],
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -64,16 +62,13 @@ def evaluate(
     if output is not None:
         options.free(output, overwrite)
     ds = open_any(towers, time_step=time_step, progress=False if quiet else None)
-    found, given = options.said(variables), options.said(units)
-    schema = flux(ds).schema(variables=found, units=given, assume_units=assume_units)
+    schema = flux(ds).schema(**meaning)
     what = (
         choose_model(model, schema.time_step, sha256=sha256)
         if prediction is None
         else open_gridded([prediction])
     )
-    scores = flux(ds).evaluate(
-        what, qc=qc, by_scale=by_scale, variables=found, units=given, assume_units=assume_units
-    )
+    scores = flux(ds).evaluate(what, qc=qc, by_scale=by_scale, **meaning)
     click.echo(table(scores))
     if output is not None:
         write_netcdf(scores, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -62,11 +63,23 @@ _meaning = (
 )
 
 
-def meaning(command: _Command) -> _Command:
-    """Add the options that say what the variables of a file are."""
+def meaning(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what the variables of a file are.
+
+    The command gets them together as ``meaning``, the arguments of `ds.flux.schema` by name.
+    """
+
+    @functools.wraps(command)
+    def told(
+        *, variables: Mapping[str, str], units: Mapping[str, str], assume_units: bool, **others: Any
+    ) -> Any:
+        said = {"variables": variables or None, "units": units or None}
+        return command(meaning={**said, "assume_units": assume_units}, **others)
+
+    wrapped: Callable[..., Any] = told
     for option in reversed(_meaning):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def output(what: str, *, required: bool = True) -> Callable[[_Command], _Command]:
@@ -94,8 +107,3 @@ def free(path: str, overwrite: bool) -> str:
                 f"{place.parent}"
             )
     return path
-
-
-def said(values: Mapping[str, str]) -> Mapping[str, str] | None:
-    """A mapping, or None where nothing was given."""
-    return values or None

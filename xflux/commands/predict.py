@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -47,9 +47,7 @@ def predict(
     initial_state: str | None,
     final_state: str | None,
     device: str,
-    variables: Mapping[str, str],
-    units: Mapping[str, str],
-    assume_units: bool,
+    meaning: Mapping[str, Any],
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -65,9 +63,7 @@ def predict(
         raise click.UsageError("--final-state needs an --output that ends in .zarr")
     options.free(output, overwrite)
     ds = open_any(drivers)
-    schema = flux(ds).schema(
-        variables=options.said(variables), units=options.said(units), assume_units=assume_units
-    )
+    schema = flux(ds).schema(**meaning)
     chosen = None if model is None else choose_model(model, schema.time_step, sha256=sha256)
     land = None if characteristics is None else open_gridded([characteristics])
     state = None if initial_state is None else open_gridded([initial_state])
@@ -83,9 +79,7 @@ def predict(
             initial_state=state,
             final_state=final_state,
             progress=progress,
-            variables=options.said(variables),
-            units=options.said(units),
-            assume_units=assume_units,
+            **meaning,
         )
     else:
         fluxes = flux(ds).predict(
@@ -94,9 +88,7 @@ def predict(
             characteristics=land,
             device=device,
             initial_state=state,
-            variables=options.said(variables),
-            units=options.said(units),
-            assume_units=assume_units,
+            **meaning,
         )
         _write(fluxes, output, progress)
     click.echo(f"written: {output}")

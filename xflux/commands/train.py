@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -48,9 +49,7 @@ def train(
     device: str | None,
     workers: int | None,
     time_step: str | None,
-    variables: Mapping[str, str],
-    units: Mapping[str, str],
-    assume_units: bool,
+    meaning: Mapping[str, Any],
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -75,9 +74,7 @@ def train(
         device=device,
         workers=workers,
         progress=progress,
-        variables=options.said(variables),
-        units=options.said(units),
-        assume_units=assume_units,
+        **meaning,
     )
     model.save(output)
     click.echo(f"{model}\n\nwritten: {output}")
