@@ -278,11 +278,11 @@ def check_named(table: pd.DataFrame, column: str) -> None:
     DataError
         A row does not, or by what is no text; it is told which, counted from 1.
     """
-    names = table[column].astype(str).str.strip(" \t\0")
-    unnamed = (table[column].isna() | (names == "")).to_numpy()
+    names = table[column].astype(str).str
+    unnamed = (table[column].isna() | (names.strip(" \t\0") == "")).to_numpy()
     if unnamed.any():
         raise DataError(f"row {int(unnamed.argmax()) + 1} names no tower in {column}")
-    damaged = table[column].astype(str).str.contains("\0", regex=False).to_numpy()
+    damaged = names.contains("\0", regex=False).to_numpy()
     if damaged.any():
         raise DataError(
             f"row {int(damaged.argmax()) + 1} has bytes of zero in {column}: the file is damaged, "
